@@ -54,6 +54,7 @@ mod client_address;
 mod cluster;
 mod discovery;
 mod document;
+mod domains;
 mod duration;
 mod endpoint;
 mod error;
@@ -126,6 +127,7 @@ pub use cluster::{
     LoadAssignment, LocalityEndpoints,
 };
 pub use discovery::{ListenerUpdate, RejectedResource, UpdateOutcome};
+pub use domains::Domains;
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use endpoint::{EndpointAddress, HostAddress};
 pub use error::{ConfigError, ConfigErrorKind};

@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 
 use super::{
-    Action, ClusterWeight, HeaderEdits, HeaderValueOption, PathMatch, RedirectAction, RequestHead,
-    Route, RouteConfiguration, RouteMatch, TlsRequirement, VirtualHost,
-    request::is_grpc,
-    rewrite::{split_port, with_path},
+    Action, ClusterWeight, Domains, HeaderEdits, HeaderValueOption, PathMatch, RedirectAction,
+    RequestHead, Route, RouteConfiguration, RouteMatch, TlsRequirement, VirtualHost,
+    request::is_grpc, rewrite::with_path,
 };
 
 /// A request's route and what its response gets on the way.
@@ -201,12 +200,32 @@ impl RouteMatch {
 
 impl RouteConfiguration {
     /// The route of a request. `None` is a 404.
+    ///
+    /// It compares the host with each domain; [`choose_by`](Self::choose_by) does not.
     pub fn choose(&self, request: &RequestHead<'_>) -> Option<ChosenRoute<'_>> {
-        let host = self.virtual_host(request.host)?;
-        let route = host
-            .routes
-            .iter()
-            .find(|route| route.matches.matches(request))?;
+        let host = request.host.to_ascii_lowercase();
+        self.route_of(self.virtual_host(self.compared(&host))?, request)
+    }
+
+    /// The same by the [`domains`](Self::domains) of this table, as quick with ten thousand of them
+    /// as with ten.
+    pub fn choose_by(
+        &self,
+        domains: &Domains,
+        request: &RequestHead<'_>,
+    ) -> Option<ChosenRoute<'_>> {
+        let host = request.host.to_ascii_lowercase();
+        let place = domains.place(self.compared(&host))?;
+        self.route_of(self.virtual_hosts.get(place)?, request)
+    }
+
+    fn route_of<'a>(
+        &'a self,
+        host: &'a VirtualHost,
+        request: &RequestHead<'_>,
+    ) -> Option<ChosenRoute<'a>> {
+        let mut routes = host.routes.iter();
+        let route = routes.find(|route| route.matches.matches(request))?;
         Some(ChosenRoute {
             table: self,
             host,
@@ -217,11 +236,6 @@ impl RouteConfiguration {
     /// Exact domains first, then `*.suffix`, then `prefix.*`, longest first, then `*`, as [Envoy
     /// does](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto).
     fn virtual_host(&self, host: &str) -> Option<&VirtualHost> {
-        let host = host.to_ascii_lowercase();
-        let host = match self.ignore_port_in_host_matching {
-            true => split_port(&host).0,
-            false => &host,
-        };
         self.virtual_hosts
             .iter()
             .flat_map(|candidate| {

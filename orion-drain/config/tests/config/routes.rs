@@ -11,8 +11,15 @@ fn table(yaml: &str) -> RouteConfiguration {
     yaml_serde::from_str(yaml).expect("routes")
 }
 
+/// Both ways choose the same.
 fn choose<'a>(table: &'a RouteConfiguration, host: &str, path: &str) -> Option<ChosenRoute<'a>> {
-    table.choose(&RequestHead::new(host, path, &HeaderMap::new()))
+    let headers = HeaderMap::new();
+    let head = RequestHead::new(host, path, &headers);
+    let chosen = table.choose(&head);
+    let by_domains = table.choose_by(&table.domains(), &head);
+    let places = [chosen, by_domains].map(|chosen| chosen.map(|it| std::ptr::from_ref(it.route)));
+    assert_eq!(places[0], places[1], "{host}{path}");
+    chosen
 }
 
 fn body<'a>(table: &'a RouteConfiguration, host: &str, path: &str) -> Option<&'a str> {
@@ -31,6 +38,38 @@ fn host(name: &str, domains: &str) -> String {
         "\n- {{ name: {name}, domains: {domains}, routes: [{{ match: {{ prefix: / }}, \
          direct_response: {{ status: 200, body: {{ inline_string: {name} }} }} }}] }}"
     )
+}
+
+/// The host in small letters is all that is allocated; a look at each domain allocated that domain.
+#[test]
+fn a_request_does_not_look_at_each_of_many_domains() {
+    let hosts = (0..1_000).map(|at| host(&format!("h{at}"), &format!("['h{at}', '*.h{at}']")));
+    let table = table(&format!("virtual_hosts:{}", hosts.collect::<String>()));
+    let (domains, headers) = (table.domains(), HeaderMap::new());
+    for (name, expected) in [("h7", "h7"), ("a.h999", "h999")] {
+        let head = RequestHead::new(name, "/", &headers);
+        let mut chosen = None;
+        let counted = allocation_counter::measure(|| chosen = table.choose_by(&domains, &head));
+        assert_eq!(chosen.and_then(body_of), Some(expected));
+        assert!(counted.count_total <= 1, "{counted:?}");
+    }
+}
+
+/// Out of a few characters, so that patterns overlap.
+#[test]
+fn domains_made_ready_say_what_a_look_at_each_of_them_says() {
+    use proptest::prelude::*;
+    let domain = "[*]?[a.Aé]{0,4}[*]?".prop_filter("empty", |domain| !domain.is_empty());
+    let hosts = prop::collection::vec(prop::collection::vec(domain, 1..4), 0..6);
+    proptest!(|(hosts in hosts, asked in "[a.A*é]{0,5}(:8)?", ignore_port in any::<bool>())| {
+        let hosts = hosts.iter().enumerate();
+        let hosts = hosts.map(|(at, domains)| host(&at.to_string(), &format!("{domains:?}")));
+        let table = table(&format!(
+            "ignore_port_in_host_matching: {ignore_port}\nvirtual_hosts: {}",
+            Some(hosts.collect::<String>()).filter(|hosts| !hosts.is_empty()).unwrap_or("[]".into()),
+        ));
+        choose(&table, &asked, "/");
+    });
 }
 
 #[test]
