@@ -4,7 +4,7 @@
 #[cfg(feature = "xds")]
 mod grpc;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ use orion_drain::admin::RefusedListenerView;
 use orion_drain::config::{Bootstrap, ConfigError, ListenerUpdate, RuntimeValues, UpdateOutcome};
 use orion_drain::drain_tree::DrainSettings;
 use orion_drain::listener::{Applied, Refused, apply_update};
-use orion_drain::listener_versions::{Change, Listeners, UpdateReport, VersionState};
+use orion_drain::listener_versions::{Change, Listeners, UpdateReport};
 use orion_drain::xds::LdsFile;
 use tokio::sync::oneshot;
 
@@ -234,9 +234,9 @@ impl Lds {
         self.last_refused.set(&applied.refused, &version_info);
         let serves = |name: &str| self.listeners.active(name).is_some();
         self.first.applied(removed.as_deref(), &applied, serves);
+        let taken: HashSet<&str> = changes(&applied).map(|name| &**name).collect();
         for (name, warnings) in warnings {
-            let is_taken = changes(&applied).any(|changed| **changed == *name);
-            for warning in warnings.iter().filter(|_| is_taken) {
+            for warning in warnings.iter().filter(|_| taken.contains(&*name)) {
                 complain!("warning: {source}: listener {name:?}: {warning}");
             }
         }
@@ -262,9 +262,7 @@ pub(crate) fn warming(
         Some(tokio::spawn(async move {
             listeners.until_warm(version).await;
             warm(&listeners, &rds, &name);
-            let versions = listeners.snapshot();
-            let mut of_it = versions.iter().filter(|one| one.name == name);
-            first.warm(&name, of_it.any(|one| one.state == VersionState::Warming));
+            first.warm(&name, listeners.warming(&name).is_some());
         }))
     });
     let versions: Vec<_> = versions.collect();

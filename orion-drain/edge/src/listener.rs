@@ -146,7 +146,9 @@ impl Maker {
         if self.envoy_1_40 {
             server = server.with_envoy_1_40();
         }
+        let own = manager.route_config.as_ref();
         let proxy = Proxy {
+            domains: Arc::new(own.map(|own| own.domains()).unwrap_or_default()),
             health: HealthChecks::new(&manager, &self.health).map(Arc::new),
             manager: Arc::new(manager),
             rds,

@@ -12,7 +12,8 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use orion_drain::config::{
-    Action, HeaderEdits, HttpConnectionManager, RequestHead, RouteAction, RouteConfiguration,
+    Action, Domains, HeaderEdits, HttpConnectionManager, RequestHead, RouteAction,
+    RouteConfiguration,
 };
 use orion_drain::serve::ReceivedBody;
 use orion_drain::stats::HttpStats;
@@ -36,6 +37,8 @@ use crate::upstream::{Clusters, Endpoint, Upstream};
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     pub(crate) manager: Arc<HttpConnectionManager>,
+    /// The domains of the manager's own table.
+    pub(crate) domains: Arc<Domains>,
     /// The table that comes by itself, if the manager has none of its own.
     pub(crate) rds: Option<Arc<Newest>>,
     /// What answers health checks, if anything does.
@@ -99,7 +102,10 @@ impl Proxy {
         let taken = self.rds.as_ref().map(|newest| newest.table());
         let table = match &taken {
             Some(taken) => taken.as_ref().map(Taken::routes),
-            None => self.manager.route_config.as_ref(),
+            None => {
+                let own = self.manager.route_config.as_ref();
+                own.map(|own| (own, &*self.domains))
+            }
         };
         let (decision, edits) = match admitted {
             Some(answer) => (Decision::Answer(answer), HeaderEdits::default()),
@@ -153,7 +159,7 @@ impl Proxy {
         request: &Request<B>,
         client: Option<SocketAddr>,
         upgrade: Option<HeaderValue>,
-        table: Option<&'a RouteConfiguration>,
+        table: Option<(&'a RouteConfiguration, &Domains)>,
     ) -> (Decision<'a>, HeaderEdits) {
         let here = |answer| (Decision::Answer(answer), HeaderEdits::default());
         let host = host_of(request).unwrap_or_default();
@@ -178,7 +184,8 @@ impl Proxy {
         if let Some(answer) = self.health.as_ref().and_then(|it| it.answer(&head)) {
             return here(answer);
         }
-        let Some(chosen) = table.and_then(|routes| routes.choose(&head)) else {
+        let chosen = table.and_then(|(routes, domains)| routes.choose_by(domains, &head));
+        let Some(chosen) = chosen else {
             return here(status(StatusCode::NOT_FOUND));
         };
         let action = &chosen.route.action;

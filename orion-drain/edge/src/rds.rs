@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
 use orion_drain::admin::RouteConfigView;
-use orion_drain::config::{Listener, NetworkFilter, Rds as Reference, RouteConfiguration};
+use orion_drain::config::{Domains, Listener, NetworkFilter, Rds as Reference, RouteConfiguration};
 use orion_drain::listener_versions::{RouteWatch, Routes};
 use orion_drain::stats::{RdsStats, Stats};
 
@@ -30,6 +30,7 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct Table {
     routes: RouteConfiguration,
+    domains: Domains,
     /// As they were read, without the content of files.
     read: RouteConfiguration,
     version_info: String,
@@ -55,8 +56,8 @@ impl Newest {
 }
 
 impl Taken {
-    pub(crate) fn routes(&self) -> &RouteConfiguration {
-        &self.0.routes
+    pub(crate) fn routes(&self) -> (&RouteConfiguration, &Domains) {
+        (&self.0.routes, &self.0.domains)
     }
 }
 

@@ -84,6 +84,7 @@ impl Rds {
         let is_new = !before.as_deref().is_some_and(is_same);
         if is_new {
             let table = Table {
+                domains: routes.domains(),
                 routes,
                 read,
                 version_info: version_info.to_owned(),
@@ -105,12 +106,13 @@ impl Rds {
     /// Counts at every manager that refers to this name; without one, at all.
     fn count(&self, name: Option<&str>, count: impl Fn(&RdsStats)) {
         let scopes = self.scopes();
-        let of_name = scopes
-            .iter()
-            .filter(|(of, _)| name.is_none_or(|name| name == *of));
-        let scopes: Vec<Arc<RdsStats>> = of_name
-            .flat_map(|(_, scopes)| scopes.iter().filter_map(Weak::upgrade))
-            .collect();
+        let alive = |of_name: &Vec<Weak<RdsStats>>| -> Vec<_> {
+            of_name.iter().filter_map(Weak::upgrade).collect()
+        };
+        let scopes: Vec<Arc<RdsStats>> = match name {
+            Some(name) => scopes.get(name).map(alive).unwrap_or_default(),
+            None => scopes.values().flat_map(alive).collect(),
+        };
         scopes.iter().for_each(|stats| count(stats));
     }
 }
