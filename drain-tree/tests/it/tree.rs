@@ -267,8 +267,11 @@ async fn immediate_signals_all_connections_before_any_time_passes() {
 
 #[test]
 fn single_threaded_runtimes_share_one_tree() {
-    // The clocks are real: most of the drain time is for a machine that is slow.
-    let root = DrainManager::root(DrainSettings::default().with_drain_time(Duration::from_secs(8)));
+    // The clocks are real: slots at the beginning of the window, and a deadline that no machine is
+    // too slow for.
+    let time = Duration::from_secs(600);
+    let root = DrainManager::root(DrainSettings::default().with_drain_time(time));
+    let early = |at: u16| WatchOptions::default().with_place(Place::new(4 * at));
     let listener = child(&root);
     let (ready, all_ready) = std::sync::mpsc::channel();
     let workers: Vec<_> = (0..3)
@@ -280,7 +283,8 @@ fn single_threaded_runtimes_share_one_tree() {
                     .build()
                     .unwrap();
                 runtime.block_on(async {
-                    let watches: Vec<_> = (0..50).map(|_| listener.watch().unwrap()).collect();
+                    let watches = (0..50).map(|at| listener.watch_with(early(at)).unwrap());
+                    let watches: Vec<_> = watches.collect();
                     ready.send(()).unwrap();
                     for watch in watches {
                         watch.signaled().await;
