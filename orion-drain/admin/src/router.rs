@@ -260,9 +260,8 @@ fn stats<H: AdminHost + ?Sized>(
         _ => "summary",
     };
     // Others are not kept, and these would be taken for them.
-    if let Some(asked) = query.get("histogram_buckets")
-        && !["", "none", buckets].contains(&asked)
-    {
+    let asked = query.get("histogram_buckets");
+    if asked.is_some_and(|asked| !["", "none", buckets].contains(&asked)) {
         let usage = format!("usage: /stats?histogram_buckets={buckets}\n");
         return plain(StatusCode::BAD_REQUEST, usage);
     }
