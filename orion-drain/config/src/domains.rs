@@ -7,7 +7,7 @@ use super::{RouteConfiguration, rewrite::split_port};
 
 /// The domains of a [`RouteConfiguration`], made ready once: a request then costs one look for each
 /// length that its patterns have, not one for each domain. [`RouteConfiguration::domains`] makes
-/// it, for [`RouteConfiguration::choose_by`].
+/// it, for [`RouteConfiguration::choose`].
 #[derive(Debug, Clone, Default)]
 pub struct Domains {
     /// As they are written, patterns too.
@@ -25,7 +25,7 @@ type Hosts = HashMap<String, usize>;
 type ByLength = BTreeMap<Reverse<usize>, Hosts>;
 
 impl RouteConfiguration {
-    /// Its domains, made ready for [`choose_by`](Self::choose_by).
+    /// Its domains, made ready for [`choose`](Self::choose).
     pub fn domains(&self) -> Domains {
         let mut domains = Domains::default();
         for (place, host) in self.virtual_hosts.iter().enumerate() {
@@ -64,7 +64,9 @@ impl Domains {
     }
 
     /// The place of the virtual host: exact domains first, then `*suffix`, then `prefix*`, longest
-    /// first, then `*`. `host` is in small letters.
+    /// first, then `*`, as [Envoy
+    /// does](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto).
+    /// `host` is in small letters.
     pub(super) fn place(&self, host: &str) -> Option<usize> {
         let longest = |of: &ByLength, cut: fn(&str, usize) -> Option<&str>| {
             // The part of the star is not empty.

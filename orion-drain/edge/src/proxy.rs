@@ -184,7 +184,7 @@ impl Proxy {
         if let Some(answer) = self.health.as_ref().and_then(|it| it.answer(&head)) {
             return here(answer);
         }
-        let chosen = table.and_then(|(routes, domains)| routes.choose_by(domains, &head));
+        let chosen = table.and_then(|(routes, domains)| routes.choose(domains, &head));
         let Some(chosen) = chosen else {
             return here(status(StatusCode::NOT_FOUND));
         };
