@@ -101,9 +101,14 @@ fn is_secret(path: &str) -> bool {
 
 /// The message of serde's about the value at `path`, without the value if that is secret.
 pub(super) fn without_secret(path: &str, message: String) -> String {
-    match message.rsplit_once(", expected ") {
-        Some((_, expected)) if is_secret(path) => format!("invalid value, expected {expected}"),
-        _ => message,
+    if !is_secret(path) {
+        return message;
+    }
+    match message.rsplit_once("expected ") {
+        Some((_, expected)) => format!("invalid value, expected {expected}"),
+        // Only this names a field, and quotes no value.
+        None if message.starts_with("missing field") => message,
+        None => "invalid value".to_owned(),
     }
 }
 

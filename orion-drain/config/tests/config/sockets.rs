@@ -223,12 +223,15 @@ fn of_a_key_that_cannot_be_read_no_error_says_what_it_is() {
         ("[KEY]", "private_key"),
         ("{ inline_string: [KEY] }", "private_key.inline_string"),
         ("{ inline_string: 834719 }", "private_key.inline_string"),
+        ("{ inline_bytes: KEY }", "private_key"),
+        ("{ KEY: b }", "private_key"),
+        ("{ filename: a, inline_string: KEY }", "private_key"),
     ] {
         let certificate = CERTIFICATE.replace("{ inline_string: b }", wrong);
         let context = format!("common_tls_context: {{ tls_certificates: [{certificate}] }}");
         let error = Listener::from_yaml(&tls(&context)).expect_err(wrong);
         let error = error.to_string();
-        let at = format!("tls_certificates[0].{field}: ");
+        let at = format!("tls_certificates[0].{field}: invalid value, expected ");
         assert!(error.contains(&at), "{error}");
         assert!(
             !error.contains("KEY") && !error.contains("834719"),
