@@ -7,6 +7,8 @@ mod redact;
 mod tests;
 mod views;
 
+use std::collections::BTreeMap;
+
 use http::StatusCode;
 use listener_versions::VersionState;
 use regex_lite::Regex;
@@ -114,7 +116,7 @@ impl ConfigDump {
         Lists {
             version_info: newest.map_or_else(String::new, |one| one.version_info.clone()),
             static_listeners: fixed.iter().map(|one| one.state_json()).collect(),
-            dynamic_listeners: dynamic_listeners(&dynamic, &Vec::from_iter(refused)),
+            dynamic_listeners: dynamic_listeners(&dynamic, refused),
             static_clusters: fixed_of("clusters"),
             // Tables have names of their own, whatever their listener's is.
             static_route_configs: named(routes_of(&self.listeners)),
@@ -222,24 +224,26 @@ fn kind(name: &str) -> String {
 /// By name; the newest draining version of a name stands beside the active one, as in Envoy, and
 /// older ones by themselves. What was refused of a name stands there too, whether or not it has a
 /// version.
-fn dynamic_listeners(
-    versions: &[&ListenerConfigView],
-    refused: &[&RefusedListenerView],
+fn dynamic_listeners<'a>(
+    versions: &[&'a ListenerConfigView],
+    refused: impl Iterator<Item = &'a RefusedListenerView>,
 ) -> Vec<Value> {
-    let serving = versions.iter().map(|one| one.name.as_str());
-    let mut names: Vec<&str> = serving
-        .chain(refused.iter().map(|one| one.name.as_str()))
-        .collect();
-    names.sort_unstable();
-    names.dedup();
+    type OfName<'a> = (Option<&'a RefusedListenerView>, Vec<&'a ListenerConfigView>);
+    let mut names = BTreeMap::<&str, OfName<'_>>::new();
+    for version in versions.iter().rev() {
+        names.entry(&version.name).or_default().1.push(version);
+    }
+    for refused in refused {
+        names.entry(&refused.name).or_default().0 = Some(refused);
+    }
     let mut listeners = Vec::new();
-    for name in names {
+    for (name, (refused, versions)) in names {
         let mut first = Map::from_iter([("name".to_owned(), Value::from(name))]);
         let mut older = Vec::new();
-        if let Some(refused) = refused.iter().find(|one| one.name == name) {
+        if let Some(refused) = refused {
             first.insert("error_state".to_owned(), refused.json());
         }
-        for version in versions.iter().rev().filter(|one| one.name == name) {
+        for version in versions {
             let field = match version.state {
                 VersionState::Active => "active_state",
                 VersionState::Warming => "warming_state",
