@@ -11,14 +11,8 @@ use crate::failure::Failure;
 /// The body of any response.
 pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Marks an answer that no endpoint has given.
-#[derive(Debug, Clone, Copy)]
-struct Own;
-
-/// Whether no endpoint has given this answer.
-pub(crate) fn is_own<B>(response: &Response<B>) -> bool {
-    response.extensions().get::<Own>().is_some()
-}
+/// An endpoint's response, or the proxy's own answer in its place.
+pub(crate) type Answered = Result<Response<Body>, Response<Body>>;
 
 pub(crate) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed()
@@ -33,7 +27,6 @@ pub(crate) fn with_body(code: StatusCode, body: impl Into<Bytes>) -> Response<Bo
     let is_text = !body.is_empty();
     let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed());
     *response.status_mut() = code;
-    response.extensions_mut().insert(Own);
     if is_text {
         let text = HeaderValue::from_static("text/plain");
         response.headers_mut().insert(CONTENT_TYPE, text);

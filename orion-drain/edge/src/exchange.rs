@@ -13,7 +13,7 @@ use orion_drain::serve::ReceivedBody;
 use orion_drain::stats::HttpStats;
 
 use crate::addressed::host_of;
-use crate::answers::{Body, closing, failed, status};
+use crate::answers::{Answered, closing, failed, status};
 use crate::failure::Failure;
 use crate::hop_by_hop;
 use crate::lengths;
@@ -30,7 +30,7 @@ pub(crate) async fn exchange(
     over_http1: bool,
     limits: StreamLimits,
     stats: &Arc<HttpStats>,
-) -> Response<Body> {
+) -> Answered {
     let mut timer = StreamTimer::new(limits);
     let mut upload = None;
     let request = request.map(|body| {
@@ -43,23 +43,24 @@ pub(crate) async fn exchange(
     let mut response = match in_time(sent, timer.as_mut()).await {
         Ok(Ok(response)) => response,
         Ok(Err(failure)) => {
-            return match upload {
+            return Err(match upload {
                 // The client's own fault, whatever became of the endpoint's connection.
                 Some(upload) if over_http1 && upload.has_broken_off() => {
                     closing(status(StatusCode::BAD_REQUEST))
                 }
                 _ => failed(failure, leaves_body),
-            };
+            });
         }
-        Err(overdue) => return overdue.response(over_http1, stats),
+        Err(overdue) => return Err(overdue.response(over_http1, stats)),
     };
     let over_http2 = response.version() == Version::HTTP_2;
     // No switch was asked for: what follows is no HTTP (RFC 9110, section 15.2.2).
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if switches || for_client(&mut response).is_err() {
-        return failed(Failure::Protocol, leaves_body);
+        return Err(failed(Failure::Protocol, leaves_body));
     }
-    response.map(|body| ResponseBody::new(body, timer, (upload, over_http2), stats).boxed())
+    let upload = (upload, over_http2);
+    Ok(response.map(|body| ResponseBody::new(body, timer, upload, stats).boxed()))
 }
 
 /// Makes a request what the upstream gets: in its version of HTTP.

@@ -20,7 +20,7 @@ use orion_drain::stats::HttpStats;
 
 use crate::addressed::{self, host_of};
 use crate::admit::admit;
-use crate::answers::{Body, closing, is_own, redirected, status, with_body};
+use crate::answers::{Answered, Body, closing, redirected, status, with_body};
 use crate::exchange::{exchange, for_upstream};
 use crate::forwarded::{self, Seen};
 use crate::health::HealthChecks;
@@ -112,12 +112,10 @@ impl Proxy {
             None => self.decide(&request, client, upgrade, table),
         };
         let over_http1 = request.version() < Version::HTTP_2;
-        let mut response = match decision {
+        let answered = match decision {
             Decision::Answer(answer) => {
                 let body = request.into_body();
-                let mut answer = self.unread(body, over_http1, answer, stats).await;
-                edit_answer(answer.headers_mut(), edits);
-                return answer;
+                Err(self.unread(body, over_http1, answer, stats).await)
             }
             Decision::Forward(route, endpoint, changes) => {
                 let upstream = endpoint.http(request.version());
@@ -127,11 +125,16 @@ impl Proxy {
                     .await
             }
         };
-        match is_own(&response) {
-            true => edit_answer(response.headers_mut(), edits),
-            false => edits.apply(response.headers_mut()),
+        match answered {
+            Ok(mut response) => {
+                edits.apply(response.headers_mut());
+                response
+            }
+            Err(mut own) => {
+                edit_answer(own.headers_mut(), edits);
+                own
+            }
         }
-        response
     }
 
     /// Makes of a request what routes may look at. `Some`: it is answered here.
@@ -275,12 +278,12 @@ impl Proxy {
         upstream: &Upstream,
         upgrade: Result<Option<Handshake>, StatusCode>,
         stats: &Arc<HttpStats>,
-    ) -> Response<Body> {
+    ) -> Answered {
         let upgrade = match upgrade {
             Ok(upgrade) => upgrade,
             Err(code) => {
                 let body = request.into_body();
-                return self.unread(body, over_http1, status(code), stats).await;
+                return Err(self.unread(body, over_http1, status(code), stats).await);
             }
         };
         let limits = route.stream_limits(&self.manager);

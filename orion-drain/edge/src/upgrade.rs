@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::header::{CONNECTION, HeaderName, UPGRADE};
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use hyper::ext::Protocol;
@@ -15,7 +15,7 @@ use orion_drain::config::StreamLimits;
 use orion_drain::serve::{Connection, ReceivedBody};
 use orion_drain::stats::HttpStats;
 
-use crate::answers::{Body, empty, failed, status};
+use crate::answers::{Answered, empty, failed, status};
 use crate::exchange::{for_client, for_upstream};
 use crate::extended_connect::{self, Accept};
 use crate::failure::Failure;
@@ -116,7 +116,7 @@ pub(crate) async fn forward(
     tunnels: Tunnels,
     limits: StreamLimits,
     stats: &Arc<HttpStats>,
-) -> Response<Body> {
+) -> Answered {
     let Handshake {
         connection,
         client_side,
@@ -136,21 +136,21 @@ pub(crate) async fn forward(
     let mut timer = StreamTimer::new(limits);
     let mut response = match in_time(sent, timer.as_mut()).await {
         Ok(Ok(response)) => response,
-        Ok(Err(failure)) => return failed(failure, leaves_body),
-        Err(overdue) => return overdue.response(!over_http2, stats),
+        Ok(Err(failure)) => return Err(failed(failure, leaves_body)),
+        Err(overdue) => return Err(overdue.response(!over_http2, stats)),
     };
     if response.status() != agreed {
         if over_http2 && response.status().is_success() {
             // To the client any success is an open tunnel (RFC 8441, section 4), and there is none.
-            return status(StatusCode::BAD_GATEWAY);
+            return Err(status(StatusCode::BAD_GATEWAY));
         }
         let over_endpoint_http2 = response.version() == Version::HTTP_2;
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if switches || for_client(&mut response).is_err() {
-            return failed(Failure::Protocol, leaves_body);
+            return Err(failed(Failure::Protocol, leaves_body));
         }
         let upload = (upload, over_endpoint_http2);
-        return response.map(|body| ResponseBody::new(body, timer, upload, stats).boxed());
+        return Ok(response.map(|body| ResponseBody::new(body, timer, upload, stats).boxed()));
     }
     if let Some(accept) = accept {
         extended_connect::switched(&mut response, accept);
@@ -178,7 +178,7 @@ pub(crate) async fn forward(
     if over_http2 {
         extended_connect::opened(&mut response);
     }
-    response.map(|_| empty())
+    Ok(response.map(|_| empty()))
 }
 
 pub(crate) fn is_websocket(token: &HeaderValue) -> bool {
