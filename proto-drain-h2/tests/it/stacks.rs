@@ -57,6 +57,7 @@ fn router() -> axum::Router {
                 let drain = request.extensions().get::<RequestDrain>().unwrap().clone();
                 assert!(!drain.is_draining() && drain.deadline().is_none());
                 let _phase = drain.handle().signaled().await;
+                assert!(drain.is_draining());
                 let left = drain.deadline().unwrap() - Instant::now().into_std();
                 format!(
                     "{:?}: {}",
