@@ -322,3 +322,30 @@ impl<IO> PinnedDrop for GoawayIo<IO> {
         self.wire.handle.on_event(H2Event::TransportEnded, None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::CLIENT_PREFACE;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    async fn connection() -> (DuplexStream, GoawayIo<DuplexStream>) {
+        let (mut client, io) = tokio::io::duplex(1 << 10);
+        let (mut io, _) = GoawayIo::new(io, &H2Drain::default());
+        client.write_all(CLIENT_PREFACE).await.unwrap();
+        io.read_exact(&mut [0; CLIENT_PREFACE.len()]).await.unwrap();
+        assert!(io.wire.is_quiet());
+        (client, io)
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_is_written_in_pieces_leaves_nothing_behind() {
+        let (_client, mut io) = connection().await;
+        let data = [0, 0, 8, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8];
+        io.write_all(&data[..2]).await.unwrap();
+        assert!(!io.wire.is_quiet());
+        io.write_all(&data[2..]).await.unwrap();
+        io.flush().await.unwrap();
+        assert!(io.wire.is_quiet());
+    }
+}

@@ -122,7 +122,6 @@ impl FrameWalker {
     pub(crate) fn skip(&mut self, mut chunk: &[u8]) {
         while !chunk.is_empty() {
             let passed = self.pass(chunk);
-            self.begun |= passed > 0;
             chunk = &chunk[passed..];
             let walked = self.walk(chunk);
             chunk = &chunk[walked..];
@@ -135,9 +134,7 @@ impl FrameWalker {
     pub(crate) fn walk_until(&mut self, chunk: &[u8], stop: impl Fn(&[u8]) -> bool) -> usize {
         let mut at = 0;
         while at < chunk.len() {
-            let passed = self.pass(&chunk[at..]);
-            self.begun |= passed > 0;
-            at += passed;
+            at += self.pass(&chunk[at..]);
             if at == chunk.len() || (self.at_boundary() && stop(&chunk[at..])) {
                 break;
             }
@@ -149,7 +146,7 @@ impl FrameWalker {
     /// How many bytes at the front of `chunk` are whole frames of which nothing need be kept:
     /// nearly everything that a busy connection sends, so it is done without a note of where the
     /// walker stands.
-    fn pass(&self, chunk: &[u8]) -> usize {
+    fn pass(&mut self, chunk: &[u8]) -> usize {
         let mut passed = 0;
         if !self.at_boundary() {
             return passed;
@@ -164,6 +161,7 @@ impl FrameWalker {
             {
                 break;
             }
+            self.begun = true;
             passed += HEADER_LEN + length;
         }
         passed

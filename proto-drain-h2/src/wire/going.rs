@@ -82,3 +82,14 @@ fn later(after: Duration) -> Instant {
     now.checked_add(after)
         .unwrap_or(now + Duration::from_secs(365 * 24 * 3600))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_longest_wait_does_not_end_today() {
+        let day = Duration::from_secs(24 * 3600);
+        assert!(later(Duration::MAX) > Instant::now() + day);
+    }
+}

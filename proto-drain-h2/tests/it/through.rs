@@ -87,6 +87,24 @@ async fn a_read_into_no_room_is_no_end() {
     assert_eq!(io.read(&mut buf).await.unwrap(), settings.len());
 }
 
+#[tokio::test]
+async fn a_peer_that_ends_inside_a_frame_was_gone_and_between_frames_it_was_not() {
+    let settings = frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9]);
+    let wire = [&CLIENT_PREFACE[..], &settings, &settings].concat();
+    for sent in 0..=wire.len() {
+        let (mut client, io) = tokio::io::duplex(256);
+        let (mut io, handle) = GoawayIo::new(io, &H2Drain::default());
+        client.write_all(&wire[..sent]).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut read = Vec::new();
+        io.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, &wire[..sent]);
+        let behind = sent.checked_sub(CLIENT_PREFACE.len());
+        let inside = behind.is_some_and(|behind| behind % settings.len() != 0);
+        assert_eq!(handle.is_lost(), inside, "{sent} bytes");
+    }
+}
+
 const PAYLOAD: &[u8; 8] = b"goodbye!";
 
 /// What a client may send between two others: a frame, or a header block in pieces.
