@@ -104,3 +104,30 @@ impl<C: GracefulShutdown<Output = End>> GracefulShutdown for CleanEnd<C> {
         this.connection.graceful_shutdown();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use std::future::Ready;
+
+    impl GracefulShutdown for Ready<End> {
+        fn graceful_shutdown(self: Pin<&mut Self>) {}
+    }
+
+    fn end(kind: io::ErrorKind, asked: bool) -> End {
+        let ready = std::future::ready(Err(io::Error::from(kind).into()));
+        let mut connection = CleanEnd::new(ready);
+        if asked {
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        connection.now_or_never().unwrap()
+    }
+
+    #[test]
+    fn an_interruption_that_was_asked_for_is_clean_and_no_other_error() {
+        assert!(end(io::ErrorKind::Interrupted, true).is_ok());
+        assert!(end(io::ErrorKind::Interrupted, false).is_err());
+        assert!(end(io::ErrorKind::ConnectionReset, true).is_err());
+    }
+}

@@ -169,10 +169,7 @@ impl Wire {
         }
         let going = self.going.get_or_insert_default();
         let taken = collect(&mut going.held, buf);
-        if going.held.as_slice().len() > 3 && !wanted.may_be(going.held.as_slice()) {
-            // Split in the first bytes of its header, but of no interest.
-            self.release();
-        } else if is_collected(&going.held) {
+        if is_collected(&going.held) {
             self.decide_on_held(cx);
         }
         Piece::Taken(taken)

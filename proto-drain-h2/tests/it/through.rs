@@ -107,6 +107,30 @@ async fn a_peer_that_ends_inside_a_frame_was_gone_and_between_frames_it_was_not(
 
 const PAYLOAD: &[u8; 8] = b"goodbye!";
 
+#[tokio::test]
+async fn frames_in_pieces_before_any_goaway_are_the_codecs_own() {
+    let frames = [
+        frame(PING, 0, 0, PAYLOAD),
+        frame(SETTINGS, 0, 0, &[]),
+        frame(DATA, 1, 1, b"some data"),
+    ];
+    for wire in frames {
+        for cut in 1..wire.len() {
+            let (mut client, io) = tokio::io::duplex(256);
+            let (mut io, _) = GoawayIo::new(io, &H2Drain::default());
+            client.write_all(CLIENT_PREFACE).await.unwrap();
+            io.read_exact(&mut [0; CLIENT_PREFACE.len()]).await.unwrap();
+            for piece in [&wire[..cut], &wire[cut..]] {
+                io.write_all(piece).await.unwrap();
+            }
+            io.flush().await.unwrap();
+            let mut passed = vec![0; wire.len()];
+            client.read_exact(&mut passed).await.unwrap();
+            assert_eq!(passed, wire, "{cut} bytes first");
+        }
+    }
+}
+
 /// What a client may send between two others: a frame, or a header block in pieces.
 fn any_unit() -> impl Strategy<Value = Vec<u8>> {
     let bytes = || proptest::collection::vec(any::<u8>(), 0..30);

@@ -523,3 +523,34 @@ async fn the_rest_of_a_head_that_holds_up_a_close_gets_a_response_with_close() {
         assert!(matches!(served.await, Ok(Outcome::Ended(Ok(())))));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_close_leaves_the_grace_to_those_that_have_spoken() {
+    for spoken in [true, false] {
+        let (mut client, server) = tokio::io::duplex(1024);
+        let (_trigger, signal) = drain_signal::channel();
+        let watch = signal.watch().unwrap();
+        let io = LingerIo::new(server, LingerSettings::default(), CloseCounters::new());
+        let exchanges = io.exchanges().clone();
+        let service = DrainService::new(service_fn(ok), watch.handle(), exchanges.clone());
+        let server = http1::Builder::new().serve_connection(TokioIo::new(io), service);
+        let settings = Http1Settings::default().with_idle(IdlePolicy::AfterGrace(5 * SECOND));
+        let mut connection = Box::pin(Http1Connection::new(server, exchanges, settings));
+        if spoken {
+            client.write_all(GET.as_bytes()).await.unwrap();
+        }
+        assert!((&mut connection).now_or_never().is_none());
+        connection.as_mut().close_when_idle();
+        let start = tokio::time::Instant::now();
+        let served = tokio::spawn(connection);
+        client.read_to_end(&mut Vec::new()).await.unwrap();
+        let grace = if spoken { 5 * SECOND } else { Duration::ZERO };
+        assert_eq!(
+            start.elapsed().as_secs(),
+            grace.as_secs(),
+            "spoken: {spoken}"
+        );
+        drop(client);
+        assert!(matches!(served.await, Ok(Outcome::Ended(Ok(())))));
+    }
+}
