@@ -244,6 +244,7 @@ impl<IO> LingerIo<IO> {
             (_, Peer::Failed) if self.truncates() => Remains::BrokenOff,
             (_, Peer::Failed) => Remains::Nothing,
             _ if self.truncates() && !self.ended_by_owner => Remains::Part,
+            (_, Peer::Closed) if self.truncates() => Remains::Part,
             (_, Peer::Closed) if self.exchanges.is_answering() => Remains::Request,
             (_, Peer::Closed) => Remains::Nothing,
             _ if self.exchanges.is_cut() && self.truncates() => Remains::Part,
@@ -343,14 +344,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> LingerIo<IO> {
             }
         };
         staged.poll_step(cx, timeout, step)
-    }
-
-    /// Whether it may linger.
-    fn takes_place(&mut self) -> bool {
-        if self.place.is_none() {
-            self.place = self.counters.place(self.settings.max_lingering);
-        }
-        self.place.is_some()
     }
 }
 
@@ -481,26 +474,36 @@ impl<IO> Drop for LingerIo<IO> {
                 End::Aborted
             }
             Remains::Request => End::Aborted,
-            Remains::Peer => match (self.heir.take(), self.place.take()) {
-                (None, _) => End::Aborted,
-                (Some(heir), place) => {
-                    let place = place.or_else(|| self.counters.place(self.settings.max_lingering));
-                    if place.is_some() {
-                        return self.hand_on(heir, place);
-                    }
-                    if self.truncates() {
-                        socket::reset(self.tcp());
-                    }
+            Remains::Peer => {
+                let heir = self.heir.take();
+                let end = if heir.is_some() {
                     End::Refused
+                } else {
+                    End::Aborted
+                };
+                if let Some(heir) = heir.filter(|_| self.takes_place()) {
+                    return self.hand_on(heir);
                 }
-            },
+                if self.truncates() {
+                    socket::reset(self.tcp());
+                }
+                end
+            }
         };
         self.counters.count(end);
     }
 }
 
 impl<IO> LingerIo<IO> {
-    fn hand_on(&mut self, heir: Heir<IO>, place: Option<Place>) {
+    /// Whether it may linger.
+    fn takes_place(&mut self) -> bool {
+        if self.place.is_none() {
+            self.place = self.counters.place(self.settings.max_lingering);
+        }
+        self.place.is_some()
+    }
+
+    fn hand_on(&mut self, heir: Heir<IO>) {
         heir(Lingering::new(Self {
             io: self.io.take(),
             settings: self.settings,
@@ -509,7 +512,7 @@ impl<IO> LingerIo<IO> {
             heir: None,
             tcp: self.tcp,
             staged: self.staged.take(),
-            place,
+            place: self.place.take(),
             step: self.step,
             ended_by_owner: self.ended_by_owner,
             says_only_fin: self.says_only_fin,

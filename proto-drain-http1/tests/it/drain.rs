@@ -32,7 +32,9 @@ fn serve_ok() -> Rig {
 #[tokio::test(start_paused = true)]
 async fn the_next_response_says_close_and_the_connection_ends() {
     let mut rig = serve_ok();
+    assert!(!rig.exchanges.took_head());
     assert!(!rig.exchange().await.contains("connection"));
+    assert!(rig.exchanges.took_head() && !rig.exchanges.took_head());
     rig.drain().await;
     assert!(rig.exchange().await.contains("connection: close\r\n"));
     assert_eq!(rig.rest().await, "");

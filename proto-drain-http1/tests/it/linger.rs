@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use proto_drain_http1::{
-    CloseCode, CloseCounters, CloseCounts, LingerIo, LingerSettings, Lingering, WebSocketClientIo,
-    WebSocketIo,
+    CloseCode, CloseCounters, CloseCounts, Exchanges, LingerIo, LingerSettings, Lingering,
+    WebSocketClientIo, WebSocketIo,
 };
 use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream, DuplexStream, ReadBuf, duplex,
 };
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready_ok, task};
@@ -67,6 +67,17 @@ async fn a_peer_that_stays_is_left_after_delayed_close_timeout() {
     server.shutdown().await.unwrap();
     assert_eq!(start.elapsed(), SECOND);
     assert_eq!(counts(&counters), [0, 1, 0, 0]);
+    drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_into_no_room_is_no_end() {
+    let (mut server, client, counters) = pair(LingerSettings::default());
+    server.write_all(b"response").await.unwrap();
+    assert_eq!(server.read(&mut []).await.unwrap(), 0);
+    let start = Instant::now();
+    server.shutdown().await.unwrap();
+    assert_eq!((start.elapsed(), counts(&counters)), (SECOND, [0, 1, 0, 0]));
     drop(client);
 }
 
@@ -170,6 +181,61 @@ async fn nothing_written_is_nothing_to_wait_for() {
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(counts(&counters), [0, 0, 0, 0]);
     drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_behind_which_nothing_follows_ends_with_the_half_close() {
+    type Say = fn(&Exchanges);
+    let said: [(&str, Say, bool, u64); 4] = [
+        ("a request may follow", |_| {}, true, 1),
+        ("the client ends", Exchanges::client_ends, true, 0),
+        ("the same, over TLS", Exchanges::client_ends, false, 1),
+        ("the owner waits", Exchanges::owner_waits, false, 0),
+    ];
+    for (what, say, plain, seconds) in said {
+        let (server, mut client) = duplex(64);
+        // Not known as plain by itself.
+        let server = BufStream::new(server);
+        let settings = LingerSettings::default();
+        let mut server = LingerIo::new(server, settings, CloseCounters::new());
+        if plain {
+            server = server.with_plain_shutdown();
+        }
+        server.write_all(b"response").await.unwrap();
+        say(server.exchanges());
+        let start = Instant::now();
+        server.shutdown().await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), seconds, "{what}");
+        let mut response = String::new();
+        client.read_to_string(&mut response).await.unwrap();
+        assert_eq!(response, "response", "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_while_a_write_waits_is_discarded_only_if_the_response_says_so() {
+    for discards in [false, true] {
+        let (server, mut client) = duplex(8);
+        let settings = LingerSettings::default();
+        let mut server = LingerIo::new(server, settings, CloseCounters::new());
+        if discards {
+            server.exchanges().discard_rest();
+        }
+        client.write_all(b"behind").await.unwrap();
+        let writing = async {
+            server.write_all(b"a response").await.unwrap();
+            server
+        };
+        let reading = async {
+            tokio::task::yield_now().await;
+            client.read_exact(&mut [0; 10]).await.unwrap();
+            client.shutdown().await.unwrap();
+        };
+        let (mut server, ()) = tokio::join!(writing, reading);
+        let mut behind = String::new();
+        server.read_to_string(&mut behind).await.unwrap();
+        assert_eq!(behind, if discards { "" } else { "behind" });
+    }
 }
 
 #[tokio::test(start_paused = true)]

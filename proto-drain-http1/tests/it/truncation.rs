@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use drain_signal::drive;
+use futures_util::FutureExt;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,7 +19,7 @@ use proto_drain_http1::{
     LingerSettings, RequestFacts,
 };
 use sockets::{connection, tls_connection};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
@@ -209,6 +210,29 @@ async fn without_a_service_wrapper_a_cut_response_over_tls_ends_without_close_no
     client.write_all(HTTP_10.as_bytes()).await.unwrap();
     let end = client.read_to_end(&mut Vec::new()).await;
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[tokio::test]
+async fn an_end_that_is_not_flushed_when_its_transport_is_dropped_ends_in_rst() {
+    for half_closes in [false, true] {
+        let (mut client, server) = connection().await;
+        let io = BufStream::new(server);
+        let io = LingerIo::new(io, patient(), CloseCounters::new());
+        let mut io = io.with_tcp(|io| Some(io.get_ref()));
+        io.exchanges().frame_by_close();
+        if half_closes {
+            client.shutdown().await.unwrap();
+            assert_eq!(io.read(&mut [0; 8]).await.unwrap(), 0);
+        }
+        // Until the client, which does not read yet, takes no more, and the buffer is full.
+        let writes = async { while io.write_all(&[0; 4096]).await.is_ok() {} };
+        assert!(writes.now_or_never().is_none());
+        // The end waits for what is in the buffer.
+        assert!(io.shutdown().now_or_never().is_none());
+        drop(io);
+        let end = client.read_to_end(&mut Vec::new()).await;
+        assert_reset(end, Cut::Drop);
+    }
 }
 
 #[tokio::test]
