@@ -62,6 +62,12 @@ impl House<'_> {
             for (line, columns) in wide(text).into_iter().filter(|_| is_narrow) {
                 add(line, format!("{columns} columns, more than {COLUMNS}"));
             }
+            for line in hidden(text) {
+                add(
+                    line,
+                    "is hidden by rustdoc alone: a reader of the page sees it".to_owned(),
+                );
+            }
         }
         problems
     }
@@ -237,6 +243,19 @@ fn wide(text: &str) -> Vec<(usize, usize)> {
         .collect()
 }
 
+/// The lines of Rust that rustdoc would hide, which GitHub and crates.io show as they are.
+fn hidden(text: &str) -> Vec<usize> {
+    let (mut hidden, mut is_rust) = (Vec::new(), false);
+    for (number, line) in text.lines().enumerate() {
+        if line.starts_with("```") {
+            is_rust = line.starts_with("```rust");
+        } else if is_rust && (line == "#" || line.starts_with("# ")) {
+            hidden.push(number + 1);
+        }
+    }
+    hidden
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,5 +320,14 @@ mod tests {
             wrong(&format!("| {long} |\n\n```text\n{long}\n```")),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn an_example_has_no_line_that_only_rustdoc_hides() {
+        let block =
+            |kind: &str| format!("```{kind}\n#[test]\n# fn main() {{}}\n```\n# A heading\n");
+        assert_eq!(wrong(&block("rust")).len(), 1);
+        assert_eq!(wrong(&block("rust,no_run")).len(), 1);
+        assert_eq!(wrong(&block("yaml")), [""; 0]);
     }
 }
