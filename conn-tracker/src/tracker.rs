@@ -4,9 +4,8 @@ use crate::{
     counts::ConnCounts,
     engine::{Group, GroupHandle, Handle, Key, Registry, ask},
     group::{ConnGroup, GroupView},
-    guard::ConnGuard,
     id::{ConnId, MAX_SHARDS},
-    info::{ConnInfo, ConnRequest},
+    info::ConnRequest,
     labels::{CloseReason, ConnLabel, LabelSet},
     snapshot::{self, ConnSnapshot, SnapshotPage},
     state::ConnState,
@@ -51,15 +50,6 @@ impl ConnTracker {
             chain: None,
         };
         ConnGroup::new(GroupHandle::open(self.0.clone(), key))
-    }
-
-    /// The same as [`ConnGroup::open`]: registers a connection in the tracker that `group` is of.
-    ///
-    /// # Panics
-    ///
-    /// As [`ConnGroup::open`].
-    pub fn open(&self, group: &ConnGroup, info: impl Into<ConnInfo>) -> ConnGuard {
-        group.open(info)
     }
 
     // === the coarse clock ===
@@ -267,10 +257,11 @@ impl ConnTracker {
         self.ask(id, ConnRequest::Close, Some(reason))
     }
 
-    /// Asks the connection `id` to leave when it can, by its [control](ConnInfo::with_control).
+    /// Asks the connection `id` to leave when it can, by its
+    /// [control](crate::ConnInfo::with_control).
     ///
-    /// Nothing is recorded: its task says by [`set_state`](ConnGuard::set_state) that it drains. To
-    /// ask many, at a pace, see `PartialDrain` of drain-tree.
+    /// Nothing is recorded: its task says by [`set_state`](crate::ConnGuard::set_state) that it
+    /// drains. To ask many, at a pace, see `PartialDrain` of drain-tree.
     ///
     /// # Errors
     ///
