@@ -50,6 +50,11 @@ impl DrainDecision for OwnSlot {
 /// Dropping it closes both sides at once; bytes taken and not delivered are lost. Everything else
 /// about the end is in the report.
 ///
+/// # Panics
+///
+/// When polled again after it was ready, and once it drains, or one side has failed, when polled
+/// outside a tokio runtime with time enabled.
+///
 /// # Examples
 ///
 /// ```
