@@ -33,9 +33,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut enter = BufReader::new(tokio::io::stdin()).lines();
 
     loop {
-        let (socket, peer) = tokio::select! {
-            accepted = listener.accept() => accepted?,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             _line = enter.next_line() => break,
+        };
+        let Ok((socket, peer)) = accepted else {
+            // Out of file descriptors, most likely: connections that end give some back.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
         };
         let connection = drain.connection(socket, |io, parts| {
             let service = parts.service(service_fn(|_request| async {
@@ -67,23 +72,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Duration::from_secs(30),
         DrainReason::ProcessShutdown,
     );
-    let draining = trigger.start(event);
-    let pace = async {
-        loop {
-            let advance = draining.advance(Instant::now().into_std());
-            match advance.next {
-                Some(next) if !advance.more => {
-                    tokio::time::sleep_until(Instant::from_std(next)).await
-                }
-                Some(_) => tokio::task::yield_now().await,
-                None if advance.more => tokio::task::yield_now().await,
-                None => std::future::pending().await,
-            }
-        }
-    };
-    tokio::select! {
-        () = pace => {}
-        () = draining.drained() => println!("drained"),
+    match trigger.start(event).pace().await {
+        0 => println!("drained"),
+        left => println!("deadline, {left} left"),
     }
     Ok(())
 }

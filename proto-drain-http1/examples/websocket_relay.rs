@@ -34,9 +34,14 @@ async fn main() -> io::Result<()> {
     println!("listening on {listen}");
     let (trigger, signal) = drain_signal::channel();
     loop {
-        let (client, _) = tokio::select! {
-            accepted = listener.accept() => accepted?,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             _ = terminate.recv() => break,
+        };
+        let Ok((client, _)) = accepted else {
+            // Out of file descriptors, most likely: connections that end give some back.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
         };
         let Ok(watch) = signal.watch() else { continue };
         let upstream = upstream.clone();
@@ -46,21 +51,8 @@ async fn main() -> io::Result<()> {
     drop(listener);
 
     let start = Instant::now().into_std();
-    let draining = trigger.start(DrainEvent::new(
-        start,
-        drain_time,
-        DrainReason::ProcessShutdown,
-    ));
-    let advance = async {
-        loop {
-            let next = draining.advance(Instant::now().into_std()).next;
-            tokio::time::sleep_until(next.map_or_else(Instant::now, Into::into)).await;
-        }
-    };
-    tokio::select! {
-        () = advance => {}
-        _ = draining.drained() => {}
-    }
+    let event = DrainEvent::new(start, drain_time, DrainReason::ProcessShutdown);
+    trigger.start(event).pace().await;
     Ok(())
 }
 

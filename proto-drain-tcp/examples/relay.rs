@@ -10,7 +10,7 @@ use proto_drain_tcp::{CopyOptions, DrainCopy, TcpDrainPolicy};
 use std::{env, io, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep},
 };
 
 #[tokio::main]
@@ -27,9 +27,14 @@ async fn main() -> io::Result<()> {
     let options = CopyOptions::new().with_policy(TcpDrainPolicy::WhenQuiet(Duration::from_secs(1)));
 
     loop {
-        let (client, peer) = tokio::select! {
-            accepted = listener.accept() => accepted?,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             interrupted = tokio::signal::ctrl_c() => break interrupted?,
+        };
+        let Ok((client, peer)) = accepted else {
+            // Out of file descriptors, most likely: connections that end give some back.
+            sleep(Duration::from_millis(50)).await;
+            continue;
         };
         let (upstream, watch) = (upstream.clone(), signal.watch().map_err(io::Error::other)?);
         tokio::spawn(async move {
@@ -55,19 +60,9 @@ async fn main() -> io::Result<()> {
         DrainReason::ProcessShutdown,
     ));
     println!("draining {} connections", draining.open_watches());
-    let pace = async {
-        loop {
-            let advance = draining.advance(Instant::now().into_std());
-            match advance.next {
-                _ if advance.more => tokio::task::yield_now().await,
-                Some(next) => sleep_until(next.into()).await,
-                None => return,
-            }
-        }
-    };
-    tokio::select! {
-        () = draining.drained() => println!("all gone"),
-        () = pace => println!("time is over"),
+    match draining.pace().await {
+        0 => println!("all gone"),
+        left => println!("time is over, {left} left"),
     }
     Ok(())
 }

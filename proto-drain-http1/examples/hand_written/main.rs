@@ -54,16 +54,7 @@ async fn main() -> io::Result<()> {
     let event = DrainEvent::new(start, DRAIN_TIME, DrainReason::ProcessShutdown);
     let draining = trigger.start(event.with_strategy(DrainStrategy::Immediate));
     println!("draining {} connections", draining.open_watches());
-    let advance = async {
-        loop {
-            let next = draining.advance(Instant::now().into_std()).next;
-            tokio::time::sleep_until(next.map_or_else(Instant::now, Into::into)).await;
-        }
-    };
-    tokio::select! {
-        () = advance => {}
-        _ = draining.drained() => {}
-    }
-    println!("drained: {counters:?}");
+    let left = draining.pace().await;
+    println!("{left} left: {counters:?}");
     Ok(())
 }
