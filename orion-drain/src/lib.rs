@@ -98,6 +98,10 @@
 //! - `tracing`: log events and spans, see [`telemetry`].
 //! - `metrics`: `stats::publish` hands the statistics to the `metrics` facade.
 //!
+//! None is on by default. Other features of the crates underneath (`axum`, `tonic`, `axum-serve`,
+//! `tonic-serve` of orion-drain-serve, those of the protocol crates) are asked of that crate, as a
+//! dependency beside this one; `signals` of [`lifecycle`] and `standard` of [`admin`] are on.
+//!
 //! tokio, hyper 1.x. Minimum supported Rust version 1.85.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

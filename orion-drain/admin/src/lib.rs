@@ -28,6 +28,13 @@
 //! | POST `/logging` | the levels of the log; `?level=LEVEL`, `?NAME=LEVEL`, `?paths=NAME:LEVEL,..` change them |
 //! | POST `/reset_counters` | counters are shown as they grow from here |
 //! | POST `/quitquitquit` | ends the process at once |
+//!
+//! # Features and requirements
+//!
+//! - `standard`: `Standard`, the host for processes with listeners of `listener_versions`; needs
+//!   tokio.
+//!
+//! Not on by default. Minimum supported Rust version 1.85.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -39,6 +39,17 @@
 //! );
 //! # Ok::<(), orion_drain_config::ConfigError>(())
 //! ```
+//!
+//! # Features and requirements
+//!
+//! None is on by default.
+//!
+//! - `yaml`: YAML as well as JSON.
+//! - `xds`: messages of `envoy-types`; bootstraps may name a control plane.
+//! - `serve`: servers of `orion-drain-serve` from filters.
+//! - `tls`: certificates and keys of filter chains for those servers.
+//!
+//! Minimum supported Rust version 1.85.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

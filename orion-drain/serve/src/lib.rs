@@ -22,6 +22,24 @@
 //! | the future of [`serve_http`], [`serve_tcp`] or [`serve_tunnel`] | the connection is closed at once |
 //! | the future of [`serve`] | this runtime accepts no more; connections that were accepted go on in their tasks |
 //! | `ListenersIncoming` | it accepts no more; connections that it has accepted and not handed over are closed |
+//!
+//! # What it does not do
+//!
+//! It reads no configuration and has no names of statistics: a program gives its own counts by
+//! [`HttpCounts`] and [`TcpCounts`]. It does not choose routes, and connects to no upstream.
+//!
+//! # Features and requirements
+//!
+//! None is on by default.
+//!
+//! - `tls`: `Tls`, by rustls with ring.
+//! - `axum`, `tonic`: their handlers learn the peer, by `HttpServer::with_axum_connect_info` and
+//!   `with_tonic_connect_info`.
+//! - `axum-serve`, `tonic-serve`: `ListenersIncoming` for `axum::serve` and for tonic's own server.
+//! - `auto`: hyper-util's auto connections in [`HttpDrain::connection`].
+//! - `tracing`: log events and spans of connections.
+//!
+//! tokio with time, hyper 1.x. Minimum supported Rust version 1.85.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

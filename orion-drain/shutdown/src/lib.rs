@@ -45,6 +45,15 @@
 //! | [`ShutdownRun`], or its future | no further step is taken; a drain that has begun stays begun, and is not paced |
 //!
 //! Recipes for Kubernetes and systemd are in `docs/shutdown.md`.
+//!
+//! # Features and requirements
+//!
+//! None is on by default.
+//!
+//! - `signals` (Unix): `Signals`, which waits for SIGTERM and SIGINT.
+//! - `systemd` (Linux): sockets from systemd, its file descriptor store, and notifications for it.
+//!
+//! tokio with time. Minimum supported Rust version 1.85.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

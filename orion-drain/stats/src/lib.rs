@@ -36,6 +36,16 @@
 //! assert_eq!(stats.snapshot().get("http.ingress.downstream_cx_active"), Some(0));
 //! assert!(stats.snapshot().to_string().contains("http.ingress.downstream_cx_drain_close: 1\n"));
 //! ```
+//!
+//! # Features and requirements
+//!
+//! None is on by default.
+//!
+//! - `metrics`: `publish` hands a snapshot to the `metrics` facade, and durations of drains go there
+//!   when a drain ends.
+//! - `tracing`: log events and spans of listener versions.
+//!
+//! Minimum supported Rust version 1.85.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

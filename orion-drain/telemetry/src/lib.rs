@@ -8,6 +8,12 @@
 //! id of a drain.
 //!
 //! No event and no span says who a client is.
+//!
+//! # Features and requirements
+//!
+//! - `tracing`: the events and spans. Not on by default.
+//!
+//! Minimum supported Rust version 1.85.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -44,6 +44,16 @@
 //!
 //! Sources: [the xDS protocol](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol),
 //! and what Envoy 1.40 was seen to do. `docs/xds.md` has the table of both.
+//!
+//! # Features and requirements
+//!
+//! None is on by default.
+//!
+//! - `file`: listeners from a file that is replaced.
+//! - `grpc`: listeners and routes from a control plane.
+//! - `tls`: TLS to the control plane, by rustls with ring. Does nothing without `grpc`.
+//!
+//! tokio. Minimum supported Rust version 1.85.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
