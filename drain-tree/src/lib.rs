@@ -82,7 +82,7 @@
 //! # Size
 //!
 //! A start marks every node below before it returns: some 3 900 instructions for each of 100 000
-//! nodes with a connection, and 5 percent less for each of 10 000 (callgrind, `cargo bench -p
+//! nodes with a connection, and 4 percent less for each of 10 000 (callgrind, `cargo bench -p
 //! drain-tree --bench cascade`). Pacing costs what the nodes with connections cost, an empty node
 //! nothing. Nothing grows with the drains that are over, nor with the children, connections,
 //! callbacks and sequences that have come and gone.

@@ -65,7 +65,7 @@ pub struct DrainSettings {
     /// [`minDrainDuration`](https://gateway.envoyproxy.io/docs/tasks/operations/graceful-shutdown/).
     pub shutdown_minimum: Duration,
     /// Whether every drain lasts its full drain time, as Envoy's do, or completes when its last
-    /// connection is gone.
+    /// connection is gone. Default: the latter.
     pub length: DrainLength,
     /// Over how much time failed health asks its connections to leave, one response in so many.
     /// Default none, as in Envoy: all responses ask to leave at once, which affects the clients of
@@ -218,7 +218,8 @@ impl TrafficDirection {
     }
 }
 
-/// How a child differs from its parent; what is not said is inherited.
+/// How a child differs from its parent; what is not said is inherited. A root has Envoy's defaults,
+/// [`DrainType::Default`] and [`TrafficDirection::Unspecified`].
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChildOptions {
@@ -266,7 +267,8 @@ pub struct DrainStart {
     pub drain_time: Option<Duration>,
     /// Another strategy for this cause.
     pub strategy: Option<DrainStrategy>,
-    /// Another minimum for this cause.
+    /// Another minimum for this cause. Only [`DrainReason::ProcessShutdown`] has one by the settings
+    /// ([`DrainSettings::shutdown_minimum`]); for any other reason `None` is none.
     pub minimum: Option<Duration>,
 }
 

@@ -152,7 +152,7 @@
 //! - `h2`: [`ServeStreams`] over `h2::server`.
 //!
 //! None by default: [`GoawayIo`] and the trait [`H2Shutdown`] serve any codec that waits for a
-//! PING. Needs tokio's timer. [`GoawayIo`], [`GoawayHandle`] and [`H2Connection`] together cost 216
+//! PING. Needs tokio's timer. [`GoawayIo`], [`GoawayHandle`] and [`H2Connection`] together cost 224
 //! bytes a connection, nothing is allocated per frame or request, and there is one timer while it
 //! drains. Minimum supported Rust version 1.85.
 
