@@ -58,10 +58,8 @@ const GRACE: Duration = Duration::from_secs(1);
 struct Inner {
     tracker: ConnTracker,
     live: [Mutex<HashMap<ConnId, WeakConnection>>; MAPS],
-    /// The drain nodes of each listener's HTTP connection managers, of those that were registered.
-    http: Mutex<HashMap<String, Vec<DrainManager>>>,
-    /// The same, where a listener manager knows them.
-    managed_http: OnceLock<HttpNodes>,
+    /// What a listener manager knows of its listeners.
+    http: OnceLock<HttpNodes>,
 }
 
 /// The drain nodes of a listener's HTTP connection managers, by the listener's name.
@@ -115,8 +113,7 @@ impl DefaultConnectionManager {
             inner: Arc::new(Inner {
                 tracker,
                 live: std::array::from_fn(|_| Mutex::default()),
-                http: Mutex::default(),
-                managed_http: OnceLock::new(),
+                http: OnceLock::new(),
             }),
         }
     }
@@ -191,24 +188,10 @@ impl DefaultConnectionManager {
         found.filter(closed).count()
     }
 
-    /// Sets the drain nodes of a listener's HTTP connection managers, for hosts without a
-    /// [`ListenersManager`](super::ListenersManager), which knows them.
-    pub fn register_http_managers(&self, listener_name: &str, nodes: Vec<DrainManager>) {
-        let before = lock(&self.inner.http).insert(listener_name.to_owned(), nodes);
-        // With nothing locked: the last handle of a manager drops its callbacks, which are the
-        // host's code.
-        drop(before);
-    }
-
-    /// Forgets a listener's HTTP connection managers.
-    pub fn unregister_http_managers(&self, listener_name: &str) {
-        let before = lock(&self.inner.http).remove(listener_name);
-        drop(before);
-    }
-
     /// Drains the HTTP connections of a listener, and leaves its TCP connections alone. The drain
     /// has begun when this returns; the future paces it, and resolves with the outcome of each HTTP
-    /// connection manager.
+    /// connection manager: none without a [`ListenersManager`](super::ListenersManager), which
+    /// knows them.
     ///
     /// # Cancel safety
     ///
@@ -218,13 +201,8 @@ impl DefaultConnectionManager {
         &self,
         listener_name: &str,
     ) -> impl Future<Output = Vec<DrainOutcome>> + Send + 'static {
-        let mut nodes = lock(&self.inner.http)
-            .get(listener_name)
-            .cloned()
-            .unwrap_or_default();
-        if let Some(managed) = self.inner.managed_http.get() {
-            nodes.extend(managed(listener_name));
-        }
+        let nodes = self.inner.http.get().map(|nodes| nodes(listener_name));
+        let nodes = nodes.unwrap_or_default();
         let start = DrainStart::new(DrainReason::ListenerModify);
         all(nodes
             .iter()
@@ -235,7 +213,7 @@ impl DefaultConnectionManager {
     /// A listener manager knows the HTTP connection managers of its listeners.
     pub(super) fn manage_http(&self, nodes: HttpNodes) {
         // A connection manager belongs to one listener manager.
-        self.inner.managed_http.set(nodes).ok();
+        self.inner.http.set(nodes).ok();
     }
 
     /// Registers a connection.
