@@ -250,17 +250,6 @@ impl Operation {
     }
 }
 
-/// A path in which slashes that follow each other are one, as Envoy's admin interface reads it.
-pub(super) fn merged(path: &str) -> String {
-    let mut merged = String::with_capacity(path.len());
-    for letter in path.chars() {
-        if letter != '/' || !merged.ends_with('/') {
-            merged.push(letter);
-        }
-    }
-    merged
-}
-
 /// The listener that `/listeners/NAME/drain` names, percent-encoded as it stands in the path.
 pub(super) fn listener_of(path: &str) -> Option<&str> {
     let name = path.strip_prefix("/listeners/")?.strip_suffix("/drain")?;

@@ -7,6 +7,7 @@ use http::{
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
     request::Parts,
 };
+use orion_drain_config::normal_path;
 use orion_drain_stats::{StatTypes, StatsSnapshot};
 use regex_lite::Regex;
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use super::{
     AdminBody, AdminHost, ClusterView, Denied, DrainListenerError, ListenerView, Operation,
     ServerState, logging,
-    operation::{PATHS, listener_of, merged},
+    operation::{PATHS, listener_of},
     origin::{check_host, check_site},
     page, partial, process,
     query::{Query, decoded},
@@ -27,7 +28,7 @@ pub fn handle<H>(host: &Arc<H>, request: &Parts) -> Response<AdminBody>
 where
     H: AdminHost + Send + Sync + 'static,
 {
-    let (path, query) = (merged(request.uri.path()), Query::of(&request.uri));
+    let (path, query) = (normal_path(request.uri.path()), Query::of(&request.uri));
     let asked = match request.uri.query() {
         Some(query) => format!("{path}?{query}"),
         None => path.clone(),

@@ -164,7 +164,7 @@ pub use matching::{
 pub use overload::{
     DownstreamConnections, OverloadManager, ResourceMonitor, ResourceMonitorConfig,
 };
-pub use path_policy::{EscapedSlashes, PathOutcome, Underscores};
+pub use path_policy::{EscapedSlashes, PathOutcome, Underscores, normal_path};
 pub use rds::Rds;
 pub use read::Loaded;
 pub use refused::Refused;

@@ -95,13 +95,7 @@ impl HttpConnectionManager {
             path = Cow::Owned(without_dots(&path));
         }
         if self.merge_slashes && path.contains("//") {
-            let mut merged = String::with_capacity(path.len());
-            for letter in path.chars() {
-                if letter != '/' || !merged.ends_with('/') {
-                    merged.push(letter);
-                }
-            }
-            path = Cow::Owned(merged);
+            path = Cow::Owned(merged(&path));
         }
         if redirects {
             return PathOutcome::Redirect(format!("{path}{query}"));
@@ -126,6 +120,36 @@ impl HttpConnectionManager {
             (None, _) => name.into(),
         }
     }
+}
+
+/// A path, without its query, as Envoy's admin interface reads it: as with `normalize_path` and
+/// `merge_slashes`.
+///
+/// # Examples
+///
+/// ```
+/// use orion_drain_config::normal_path;
+///
+/// assert_eq!(normal_path("//a/../%72eady"), "/ready");
+/// assert_eq!(normal_path("/ready%2F"), "/ready%2F");
+/// assert_eq!(normal_path("*"), "*");
+/// ```
+pub fn normal_path(path: &str) -> String {
+    match path.starts_with('/') {
+        true => merged(&without_dots(path)),
+        false => path.to_owned(),
+    }
+}
+
+/// The path in which slashes that follow each other are one.
+fn merged(path: &str) -> String {
+    let mut merged = String::with_capacity(path.len());
+    for letter in path.chars() {
+        if letter != '/' || !merged.ends_with('/') {
+            merged.push(letter);
+        }
+    }
+    merged
 }
 
 /// The path with escapes of such bytes replaced by the bytes.

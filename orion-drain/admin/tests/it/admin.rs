@@ -290,14 +290,34 @@ fn statistics_are_chosen_by_regular_expressions_as_operators_programs_ask() {
 }
 
 #[test]
-fn slashes_that_follow_each_other_are_one() {
+fn a_path_may_be_written_in_several_ways() {
     let host = Host::new();
-    for path in ["//ready", "///ready", "//healthcheck//ok"] {
-        assert_eq!(
-            ask(&host, Method::POST, path).status(),
-            StatusCode::OK,
-            "{path}"
-        );
+    for path in [
+        "//ready",
+        "///ready",
+        "//healthcheck//ok",
+        "/%72eady",
+        "/re%61dy?%72",
+        "/stat%73",
+        "/./ready",
+        "/a/../ready",
+        "/a/%2e%2e/ready",
+    ] {
+        let found = ask(&host, Method::POST, path);
+        assert_eq!(found.status(), StatusCode::OK, "{path}");
+    }
+    for path in [
+        "/ready/",
+        "/ready/.",
+        "/ready%3Fx",
+        "/%2Fready",
+        "/%5Cready",
+        "/Ready",
+        "/%",
+        "/%7",
+    ] {
+        let found = ask(&host, Method::POST, path);
+        assert_eq!(found.status(), StatusCode::NOT_FOUND, "{path}");
     }
 }
 
