@@ -45,6 +45,30 @@ async fn what_envoys_parser_takes_is_served() {
     answers("--service-node a --service-cluster b", &orions).await;
 }
 
+/// Envoy 1.40 answers nothing there: no filter takes the request.
+#[tokio::test]
+async fn a_manager_without_filters_serves_its_routes() {
+    let bootstrap = loose("");
+    let (bare, _) = bootstrap
+        .split_once("          http_filters")
+        .expect("filters");
+    answers("", bare).await;
+}
+
+/// Envoy 1.40 takes the first one, and says nothing of the others.
+#[tokio::test]
+async fn a_file_of_two_documents_is_refused() {
+    let two = format!("{}---\n{}", loose(""), loose(""));
+    let (success, said) = run_with(VALIDATE, &two).await;
+    assert!(
+        !success && said.contains("more than one document"),
+        "{said}"
+    );
+    let one = format!("---\n{}...\n", loose(""));
+    let (success, said) = run_with(VALIDATE, &one).await;
+    assert!(success, "{said}");
+}
+
 fn decorated() -> String {
     [
         "cors.v3.Cors",
