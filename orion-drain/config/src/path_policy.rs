@@ -68,7 +68,8 @@ pub enum PathOutcome<'p> {
 impl HttpConnectionManager {
     /// What becomes of a request with this path and query: escaped slashes first, then dots, then
     /// slashes that stand together, as in
-    /// [Envoy](https://www.envoyproxy.io/docs/envoy/latest/faq/configuration/edge).
+    /// [Envoy](https://www.envoyproxy.io/docs/envoy/latest/faq/configuration/edge). With
+    /// `normalize_path` one with an escaped NUL (`%00`) is refused, as there.
     pub fn path<'p>(&self, path_and_query: &'p str) -> PathOutcome<'p> {
         let action = self.path_with_escaped_slashes_action;
         let keeps = matches!(action, EscapedSlashes::Default | EscapedSlashes::Keep);
@@ -92,6 +93,9 @@ impl HttpConnectionManager {
             }
         }
         if normalizes {
+            if path.contains("%00") {
+                return PathOutcome::Refused;
+            }
             path = Cow::Owned(without_dots(&path));
         }
         if self.merge_slashes && path.contains("//") {
@@ -152,9 +156,11 @@ fn merged(path: &str) -> String {
     merged
 }
 
-/// The path with escapes of such bytes replaced by the bytes.
+/// The path with escapes of such bytes replaced by the bytes. A `%` that begins no escape begins
+/// none afterwards: where what is decoded behind it would make one of it, it becomes `%25`.
 fn decoded(path: &str, wanted: impl Fn(u8) -> bool) -> String {
     let mut decoded = String::with_capacity(path.len());
+    let mut bare = Vec::new();
     let mut rest = path;
     while let Some(at) = rest.find('%') {
         decoded.push_str(&rest[..at]);
@@ -162,18 +168,35 @@ fn decoded(path: &str, wanted: impl Fn(u8) -> bool) -> String {
         let byte = rest
             .get(1..3)
             .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match byte.filter(|byte| wanted(*byte)) {
-            Some(byte) => {
+        match byte {
+            Some(byte) if wanted(byte) => {
                 decoded.push(char::from(byte));
                 rest = &rest[3..];
             }
-            None => {
+            _ => {
+                if byte.is_none() {
+                    bare.push(decoded.len());
+                }
                 decoded.push('%');
                 rest = &rest[1..];
             }
         }
     }
-    decoded + rest
+    decoded.push_str(rest);
+    if bare.is_empty() {
+        return decoded;
+    }
+    let mut kept = String::with_capacity(decoded.len());
+    let mut from = 0;
+    for at in bare {
+        kept.push_str(&decoded[from..=at]);
+        from = at + 1;
+        let behind = decoded.as_bytes().get(from..from + 2);
+        if behind.is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) {
+            kept.push_str("25");
+        }
+    }
+    kept + &decoded[from..]
 }
 
 /// The path by RFC 3986, section 6: unreserved characters as themselves, `\` as `/`, no segment of
@@ -225,12 +248,31 @@ mod tests {
             (&normal, "/%61%2Fb\\c", "/a%2Fb/c"),
             (&normal, "/a//b", "/a//b"),
             (&normal, "/100%", "/100%"),
+            (&normal, "/a%zz%2", "/a%zz%2"),
+            // Played against Envoy 1.40.0: nothing becomes an escape by what is decoded.
+            (&normal, "/a/%2%65%2%65/b", "/a/%252e%252e/b"),
+            (&normal, "/a%0%30", "/a%2500"),
+            (&normal, "/%%32e%%32%65", "/%252e%252e"),
             (&normal, "*", "*"),
             (&merged, "//a///b?//", "/a/b?//"),
             (&merged, "/a/../b", "/a/../b"),
         ] {
             let goes = PathOutcome::Goes(Cow::Borrowed(expected));
             assert_eq!(manager.path(path), goes, "{path}");
+        }
+    }
+
+    /// Played against Envoy 1.40.0.
+    #[test]
+    fn a_path_that_is_made_plain_has_no_escaped_nul() {
+        let normal = manager(|it| it.normalize_path = Some(true));
+        for path in ["/a%00b", "/%00", "/a%00/../b?c"] {
+            assert_eq!(normal.path(path), PathOutcome::Refused, "{path}");
+            let goes = PathOutcome::Goes(Cow::Borrowed(path));
+            assert_eq!(manager(|_| {}).path(path), goes, "{path}");
+        }
+        for path in ["/a%01b?%00", "/a%0", "/a%25%30"] {
+            assert!(matches!(normal.path(path), PathOutcome::Goes(_)), "{path}");
         }
     }
 

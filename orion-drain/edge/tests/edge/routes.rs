@@ -391,6 +391,19 @@ async fn paths_and_headers_are_made_plain_before_any_route_looks_at_them() {
     }
     held.answer("done");
     assert_eq!(client.response().await.ok(), "done");
+    // What is no escape becomes none: the upstream would leave the public part by it.
+    client
+        .send("GET /public/%2%65%2%65/private HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await;
+    let held = edge.upstream.held().await;
+    assert!(
+        held.head
+            .starts_with("get /public/%252e%252e/private http/1.1\r\n"),
+        "{}",
+        held.head
+    );
+    held.answer("done");
+    assert_eq!(client.response().await.ok(), "done");
     // Out of the public part.
     for path in [
         "/public/../private",
@@ -409,6 +422,11 @@ async fn paths_and_headers_are_made_plain_before_any_route_looks_at_them() {
     let response = client.response().await;
     assert_eq!(response.status, 307);
     assert_eq!(response.header("location"), Some("/public/a"));
+    // Where a name ends at a NUL, this is another one.
+    client
+        .send("GET /public/a%00b HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await;
+    assert_eq!(client.response().await.status, 400);
 }
 
 #[tokio::test]
