@@ -9,6 +9,7 @@ pub(crate) const HEADER_LEN: usize = 9;
 pub(crate) const SHORT_LEN: usize = HEADER_LEN + 8;
 const PING: u8 = 0x6;
 const GOAWAY: u8 = 0x7;
+const WINDOW_UPDATE: u8 = 0x8;
 const ACK: u8 = 0x1;
 /// The stream id of the shutdown notice, [RFC 9113 section 6.8](https://www.rfc-editor.org/rfc/rfc9113#section-6.8).
 const NOTICE_ID: u32 = 0x7fff_ffff;
@@ -56,7 +57,7 @@ impl Short {
         n
     }
 
-    fn extend(&mut self, bytes: &[u8]) {
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.fill(bytes, SHORT_LEN);
     }
 
@@ -115,6 +116,26 @@ pub(crate) fn is_collected(held: &Short) -> bool {
             payload.len() == (u32::from_be_bytes([0, a, b, c]) as usize).min(8)
         }
         _ => false,
+    }
+}
+
+/// How many bytes of a frame of the peer have to be read before [`enlarged`] knows.
+pub(crate) fn missing(next: &Short) -> usize {
+    match *next.as_slice() {
+        [0, 0, 4, WINDOW_UPDATE, _, _, _, _, _, ref payload @ ..] => 4 - payload.len(),
+        [_, _, _, _, _, _, _, _, _, ..] => 0,
+        ref header => HEADER_LEN - header.len(),
+    }
+}
+
+/// The stream of the peer whose window it enlarges.
+pub(crate) fn enlarged(next: &Short) -> Option<u32> {
+    match *next.as_slice() {
+        [0, 0, 4, WINDOW_UPDATE, _, a, b, c, d, ..] => {
+            let id = u32::from_be_bytes([a, b, c, d]) & NOTICE_ID;
+            (id % 2 == 1).then_some(id)
+        }
+        _ => None,
     }
 }
 

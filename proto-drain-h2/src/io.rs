@@ -2,6 +2,7 @@
 
 use crate::drain::H2Drain;
 use crate::ending::Ending;
+use crate::frames::SHORT_LEN;
 use crate::handle::{GoawayHandle, WireProtocol};
 use crate::orders::Orders;
 use crate::phase::H2Event;
@@ -28,6 +29,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 ///   [`delayed_close_timeout`](crate::H2DrainSettings::delayed_close_timeout) to close first; what
 ///   it still sends is discarded. No flush and no close waits longer than that for a peer that
 ///   takes nothing.
+/// - Behind the final GOAWAY a WINDOW_UPDATE of a stream that came too late is kept back: h2 would
+///   end the connection for it. For that each frame of the peer is read on its own from there on,
+///   one read of the transport more for each; and a server must write its final GOAWAY before it
+///   needs anything more from the peer, as h2 does.
 /// - Anything that is not HTTP/2 passes straight through.
 ///
 /// One task polls both directions, as h2 and hyper do. Dropping it drops the socket.
@@ -115,6 +120,17 @@ impl<IO: AsyncRead + AsyncWrite> AsyncRead for GoawayIo<IO> {
                 Reading::Waits => Poll::Pending,
                 Reading::Free => read(inner.as_mut(), cx, buf),
                 Reading::UpTo(limit) => read_up_to(inner.as_mut(), cx, buf, limit),
+                Reading::Next(missing) => {
+                    let mut bytes = [0; SHORT_LEN];
+                    let mut next = ReadBuf::new(&mut bytes[..missing]);
+                    match read(inner.as_mut(), cx, &mut next) {
+                        Poll::Ready(Ok(n)) if n > 0 => {
+                            wire.on_next(next.filled());
+                            continue;
+                        }
+                        ended => ended,
+                    }
+                }
             };
             match read {
                 Poll::Ready(Ok(0)) if buf.remaining() > 0 => wire.on_eof(),

@@ -1,6 +1,6 @@
 //! The wire: where both directions of one transport stand, and how far its goodbye has come.
 
-use crate::frames::{CLIENT_PREFACE, Short, ping_ack};
+use crate::frames::{CLIENT_PREFACE, Short, enlarged, missing, ping_ack};
 use crate::handle::{GoawayHandle, WireProtocol};
 use crate::orders::Orders;
 use crate::walker::FrameWalker;
@@ -36,8 +36,11 @@ pub(crate) struct Wire {
 pub(crate) enum Reading {
     /// Anything.
     Free,
-    /// No more than so many bytes: an acknowledgement waits for the boundary behind them.
+    /// No more than so many bytes: an acknowledgement waits for the boundary behind them, or the
+    /// next frame is looked at.
     UpTo(usize),
+    /// So many bytes of the next frame, for [`Wire::on_next`].
+    Next(usize),
     /// Nothing yet.
     Waits,
     /// The end.
@@ -98,12 +101,20 @@ impl Wire {
             {
                 Reading::UpTo(self.read.until_boundary())
             }
+            Some(going) if going.gap == Gap::Over && going.shutdown == Shutdown::Answered => {
+                match (self.read.until_boundary(), missing(&going.next)) {
+                    (0, 0) => Reading::Waits,
+                    (0, missing) => Reading::Next(missing),
+                    (inside, _) => Reading::UpTo(inside),
+                }
+            }
             _ => Reading::Free,
         }
     }
 
     /// Takes what the codec reads first, at most `room` bytes of it.
     pub(crate) fn take_ack(&mut self, room: usize, out: impl FnOnce(&[u8])) -> bool {
+        self.pass_next();
         let Some(going) = self
             .going
             .as_deref_mut()
@@ -116,6 +127,38 @@ impl Wire {
         going.ack.advance(n);
         self.rest();
         true
+    }
+
+    /// Takes the beginning of the next frame of the peer.
+    pub(crate) fn on_next(&mut self, bytes: &[u8]) {
+        if let Some(going) = self.going.as_deref_mut() {
+            going.next.extend(bytes);
+        }
+    }
+
+    /// Behind the final GOAWAY a frame that nothing has to be done about goes to the codec.
+    ///
+    /// A peer that has not read that GOAWAY opens streams, and may enlarge their windows at once.
+    /// h2 ignores such streams ([RFC 9113 section
+    /// 6.8](https://www.rfc-editor.org/rfc/rfc9113#section-6.8)) but for this: it ends the
+    /// connection for a WINDOW_UPDATE of a stream that it does not know, and with it the streams
+    /// that are still served.
+    fn pass_next(&mut self) {
+        let Some(going) = self.going.as_deref_mut() else {
+            return;
+        };
+        if missing(&going.next) > 0 {
+            return;
+        }
+        match (enlarged(&going.next), self.handle.last_stream_id()) {
+            // Which was the last stream is known when the codec has written its GOAWAY.
+            (Some(_), None) => {}
+            (Some(id), Some(last)) if id > last => going.next = Short::default(),
+            _ => {
+                going.ack = std::mem::take(&mut going.next);
+                self.read.skip(going.ack.as_slice());
+            }
+        }
     }
 
     /// Bytes of the peer go to the codec.
@@ -153,7 +196,8 @@ impl Wire {
         if self.protocol == WireProtocol::Unknown {
             self.decide(WireProtocol::Other);
         }
-        let at_boundary = self.read.at_boundary();
+        let next = self.going.as_deref().map(|going| going.next);
+        let at_boundary = self.read.at_boundary() && next.is_none_or(|next| next.is_empty());
         if !at_boundary && self.protocol == WireProtocol::Http2 {
             self.handle.set_lost();
         }

@@ -18,8 +18,12 @@ pub(super) struct Going {
     pub(super) out: Short,
     pub(super) on_written: Option<Goodbye>,
     pub(super) unflushed: bool,
-    /// What the codec reads before anything else: the acknowledgement of its PING.
+    /// What the codec reads before anything else: the acknowledgement of its PING, or what `next`
+    /// was.
     pub(super) ack: Short,
+    /// Behind the final GOAWAY: the beginning of a frame of the peer that is looked at before the
+    /// codec reads it.
+    pub(super) next: Short,
     /// Runs in the gap, and behind it while the peer is in the middle of a frame.
     pub(super) timer: Option<Pin<Box<Sleep>>>,
 }
@@ -51,11 +55,10 @@ pub(super) enum Shutdown {
 }
 
 impl Going {
-    /// Whether nothing of it is needed any more.
+    /// Whether it has not begun after all.
     pub(super) fn is_over(&self) -> bool {
-        let done = self.gap == Gap::Over && self.shutdown == Shutdown::Answered;
-        let never_begun = self.gap == Gap::NotBegun && self.shutdown == Shutdown::NotBegun;
-        (done || never_begun)
+        self.gap == Gap::NotBegun
+            && self.shutdown == Shutdown::NotBegun
             && self.ack.is_empty()
             && self.out.is_empty()
             && self.held.is_empty()

@@ -87,6 +87,8 @@ impl Wire {
             }
             Some(Goodbye::Final(id)) => {
                 self.handle.on_event(H2Event::FinalWritten, Some(id));
+                // A frame of the peer may wait for it.
+                cx.waker().wake_by_ref();
             }
             Some(Goodbye::Ping(_)) | None => {}
         }

@@ -220,6 +220,49 @@ async fn streams_in_flight_finish_after_the_final_goaway_and_later_ones_are_not_
     }
 }
 
+/// Firefox enlarges the window of each stream right behind its HEADERS. h2 takes that for an update
+/// of an idle stream, which would be an error of the connection.
+#[tokio::test(start_paused = true)]
+async fn a_window_update_of_a_stream_behind_the_final_goaway_ends_no_other_stream() {
+    let update = |stream| frame(WINDOW_UPDATE, 0, stream, &[0, 1, 0, 0]);
+    for server in SERVERS {
+        for (crosses, chunk) in [(false, 4096), (false, 1), (true, 4096)] {
+            let (mut client, notice, ended) = in_the_gap(server, secs(2)).await;
+            client.send(&request(3, "/slow-3000")).await;
+            let late = [
+                update(3),
+                request(5, "/"),
+                update(5),
+                update(0),
+                request(7, "/"),
+                update(7),
+            ]
+            .concat();
+            if crosses {
+                tokio::time::sleep_until(notice.at + secs(2)).await;
+                client.send(&late).await;
+                while client.expect(GOAWAY).await.goaway_id() == NOTICE {}
+                client.send(&[request(9, "/"), update(9)].concat()).await;
+            } else {
+                assert_eq!(client.expect(GOAWAY).await.goaway_id(), 3);
+                for part in late.chunks(chunk) {
+                    client.send(part).await;
+                    tokio::time::sleep(millis(1)).await;
+                }
+            }
+            let mut answered = vec![];
+            while let Some(frame) = client.next().await {
+                assert_ne!(frame.kind, GOAWAY, "{server:?}: {frame:?}");
+                if frame.kind == HEADERS {
+                    answered.push(frame.stream);
+                }
+            }
+            assert!(answered.contains(&3), "{server:?}: {answered:?}");
+            assert_eq!(ended.await.unwrap().output, Some(Ok(())), "{server:?}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_closes_in_the_gap_ends_the_connection_at_once() {
     for server in SERVERS {
