@@ -216,6 +216,28 @@ mod tests {
     }
 
     #[test]
+    fn a_window_update_of_a_peers_stream_is_known_when_it_is_whole() {
+        let update = [0, 0, 4, 8, 0, 0x80, 0, 0, 5, 0, 1, 0, 0];
+        for cut in 0..=update.len() {
+            let next = Short::new(&update[..cut]);
+            let end = if cut < HEADER_LEN {
+                HEADER_LEN
+            } else {
+                update.len()
+            };
+            assert_eq!(missing(&next), end - cut);
+        }
+        assert_eq!(enlarged(&Short::new(&update)), Some(5));
+        // The connection's, one of the server's streams, one of a wrong length, other frames.
+        for (at, byte) in [(8, 0), (8, 6), (2, 5), (3, 3), (3, 0)] {
+            let mut other = update;
+            other[at] = byte;
+            assert_eq!(enlarged(&Short::new(&other)), None);
+        }
+        assert_eq!(missing(&Short::new(&NOTICE[..HEADER_LEN])), 0);
+    }
+
+    #[test]
     fn only_the_type_tells_whether_a_frame_is_looked_at() {
         for cut in 0..4 {
             assert!(Wanted::Goaway.may_be(&NOTICE[..cut]));

@@ -105,6 +105,37 @@ async fn a_peer_that_ends_inside_a_frame_was_gone_and_between_frames_it_was_not(
     }
 }
 
+/// Which streams are served is known when the codec has written its final GOAWAY.
+#[tokio::test(start_paused = true)]
+async fn a_window_update_behind_the_acknowledgement_waits_for_the_final_goaway() {
+    let update = |stream| frame(WINDOW_UPDATE, 0, stream, &[0, 1, 0, 0]);
+    let (mut client, io) = tokio::io::duplex(1024);
+    let (mut io, handle) = GoawayIo::new(io, &H2Drain::default());
+    client.write_all(CLIENT_PREFACE).await.unwrap();
+    io.read_exact(&mut [0; CLIENT_PREFACE.len()]).await.unwrap();
+    let goaway = |id: u32| {
+        let payload = [id.to_be_bytes(), [0; 4]].concat();
+        frame(GOAWAY, 0, 0, &payload)
+    };
+    let notice = [goaway(NOTICE), frame(PING, 0, 0, PAYLOAD)].concat();
+    io.write_all(&[frame(SETTINGS, 0, 0, &[]), notice].concat())
+        .await
+        .unwrap();
+    handle.finish();
+    let ack = ping_ack(PAYLOAD);
+    let mut read = vec![0; ack.len()];
+    io.read_exact(&mut read).await.unwrap();
+    assert_eq!(read, ack);
+    let behind = [update(3), update(5), update(0), ping_ack(b"behindit")].concat();
+    client.write_all(&behind).await.unwrap();
+    assert_eq!(read_now(&mut io, 64).await, b"");
+    io.write_all(&goaway(3)).await.unwrap();
+    let served = [update(3), update(0), ping_ack(b"behindit")].concat();
+    let mut read = vec![0; served.len()];
+    io.read_exact(&mut read).await.unwrap();
+    assert_eq!(read, served);
+}
+
 const PAYLOAD: &[u8; 8] = b"goodbye!";
 
 #[tokio::test]
