@@ -42,7 +42,7 @@
 //! let (mut client, accepted) = tokio::io::duplex(4096);
 //! let guard = tracker.group("ingress", 1).open(Peer::Unknown);
 //! let connection = Connection::new(&root, root.watch()?, guard);
-//! tokio::spawn(async move { serve_http(accepted, service, connection, &server).await });
+//! tokio::spawn(serve_http(accepted, service, connection, server));
 //!
 //! // The process is asked to end. The client's next response says `close`, and the drain is over.
 //! let drain = tokio::spawn(root.start_drain_sequence(DrainStart::new(DrainReason::ProcessShutdown)));

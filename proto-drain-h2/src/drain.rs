@@ -83,7 +83,7 @@ impl H2Parts {
     /// [`GoawayHandle::resets`].
     #[cfg(feature = "hyper")]
     #[must_use]
-    pub fn resets(&self) -> &ResetHandle {
+    pub fn resets(&self) -> ResetHandle {
         self.handle.resets()
     }
 

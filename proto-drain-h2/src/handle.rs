@@ -6,14 +6,14 @@ use crate::phase::{H2Event, H2Phase};
 use crate::settings::nanos;
 use std::fmt;
 use std::sync::Arc;
-#[cfg(feature = "hyper")]
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+#[cfg(feature = "hyper")]
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
 #[cfg(feature = "hyper")]
-use crate::reset::ResetHandle;
+use crate::reset::{ResetHandle, ResetStream, Waiting};
 
 /// What the client speaks, as far as its first bytes show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,9 +51,11 @@ pub(crate) struct Shared {
     last_stream_id: AtomicU32,
     gap_nanos: AtomicU64,
     orders: Orders,
-    /// Once there is a stream that can be reset: a connection of HTTP/1 has none.
+    /// The streams have been reset: what every frame looks at.
     #[cfg(feature = "hyper")]
-    resets: OnceLock<ResetHandle>,
+    reset: AtomicBool,
+    #[cfg(feature = "hyper")]
+    waiting: Mutex<Waiting>,
     /// Tasks that wait for a protocol or a phase.
     changed: Notify,
 }
@@ -72,7 +74,9 @@ impl GoawayHandle {
                 gap_nanos: AtomicU64::new(0),
                 orders: Orders::default(),
                 #[cfg(feature = "hyper")]
-                resets: OnceLock::new(),
+                reset: AtomicBool::new(false),
+                #[cfg(feature = "hyper")]
+                waiting: Mutex::default(),
                 changed: Notify::new(),
             }),
         };
@@ -158,8 +162,33 @@ impl GoawayHandle {
     /// through it.
     #[cfg(feature = "hyper")]
     #[must_use]
-    pub fn resets(&self) -> &ResetHandle {
-        self.shared.resets.get_or_init(ResetHandle::new)
+    pub fn resets(&self) -> ResetHandle {
+        ResetHandle::of(self.clone())
+    }
+
+    /// A stream of the connection that can be reset: [`ResetHandle::stream`] of [`Self::resets`].
+    #[cfg(feature = "hyper")]
+    #[must_use]
+    pub fn reset_stream(&self) -> ResetStream {
+        ResetStream::of(self.clone())
+    }
+
+    #[cfg(feature = "hyper")]
+    pub(crate) fn set_reset(&self) {
+        self.shared.reset.store(true, Ordering::Release);
+    }
+
+    #[cfg(feature = "hyper")]
+    #[inline]
+    pub(crate) fn is_reset(&self) -> bool {
+        self.shared.reset.load(Ordering::Acquire)
+    }
+
+    /// The tasks of the streams that wait for their reset.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        let waiting = self.shared.waiting.lock();
+        waiting.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a GOAWAY was written, also after the end.

@@ -1,12 +1,12 @@
 //! Resets at the deadline: who orders them, and how a stream waits for the order.
 
+use crate::handle::GoawayHandle;
 use crate::stream::{ResetBody, ResetFuture, ResetService, StreamError};
 use slab::Slab;
 use std::mem;
 use std::panic::catch_unwind;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// Resets the streams of one connection, all at once and once.
 ///
@@ -26,22 +26,17 @@ use std::task::{Context, Poll, Waker};
 /// resets.reset();
 /// assert!(resets.is_reset());
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ResetHandle {
-    shared: Arc<Shared>,
+    connection: GoawayHandle,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    /// What every frame looks at.
-    reset: AtomicBool,
-    /// The tasks of the streams that have something to wait for.
-    waiting: Mutex<Slab<Waker>>,
-}
+/// The tasks of the streams that have something to wait for; `None` before there is one.
+pub(crate) type Waiting = Option<Box<Slab<Waker>>>;
 
-impl Shared {
-    fn waiting(&self) -> MutexGuard<'_, Slab<Waker>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl Default for ResetHandle {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -49,15 +44,19 @@ impl ResetHandle {
     /// A handle for a new connection.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::of(GoawayHandle::new(Duration::ZERO))
+    }
+
+    pub(crate) const fn of(connection: GoawayHandle) -> Self {
+        Self { connection }
     }
 
     /// Resets every stream now, and those that are opened later.
     pub fn reset(&self) {
-        self.shared.reset.store(true, Ordering::Release);
-        // From here on no stream puts its waker in: behind the lock it sees the store above.
-        let waiting = mem::take(&mut *self.shared.waiting());
-        for (_, waker) in waiting {
+        self.connection.set_reset();
+        // From here on no stream puts its waker in: behind the lock it sees that.
+        let waiting = self.connection.waiting().take();
+        for (_, waker) in waiting.into_iter().flat_map(|waiting| *waiting) {
             // The panic is the executor's, and the panic hook reports it: no other stream, and not
             // the close of the connection, goes without its turn by it.
             catch_unwind(|| waker.wake()).ok();
@@ -67,7 +66,7 @@ impl ResetHandle {
     /// Whether the streams have been reset.
     #[must_use]
     pub fn is_reset(&self) -> bool {
-        self.shared.reset.load(Ordering::Acquire)
+        self.connection.is_reset()
     }
 
     /// Resolves when the streams are reset: for streams that have neither response future nor body
@@ -84,10 +83,7 @@ impl ResetHandle {
     /// A stream that can be reset, for services that have futures and bodies of their own.
     #[must_use]
     pub fn stream(&self) -> ResetStream {
-        ResetStream {
-            shared: Arc::clone(&self.shared),
-            place: NOWHERE,
-        }
+        self.connection.reset_stream()
     }
 
     /// A hyper service whose streams can be reset.
@@ -110,7 +106,7 @@ impl ResetHandle {
 /// there is something to wait for: most responses are ready at once.
 #[derive(Debug)]
 pub struct ResetStream {
-    shared: Arc<Shared>,
+    connection: GoawayHandle,
     /// Where the task's waker is kept; `NOWHERE` as long as it is not. Two words in every stream's
     /// future, not three.
     place: u32,
@@ -119,6 +115,14 @@ pub struct ResetStream {
 const NOWHERE: u32 = u32::MAX;
 
 impl ResetStream {
+    #[inline]
+    pub(crate) const fn of(connection: GoawayHandle) -> Self {
+        Self {
+            connection,
+            place: NOWHERE,
+        }
+    }
+
     /// The error to end with, once the stream is reset. A body that always has more asks before
     /// each frame.
     #[must_use]
@@ -132,8 +136,9 @@ impl ResetStream {
         self.poll(cx).map(|()| StreamError::reset())
     }
 
+    #[inline]
     pub(crate) fn is_reset(&self) -> bool {
-        self.shared.reset.load(Ordering::Acquire)
+        self.connection.is_reset()
     }
 
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
@@ -142,15 +147,17 @@ impl ResetStream {
         }
         // No waker is cloned, woken or dropped under the lock: it may be anyone's code.
         let mut waker = Some(cx.waker().clone());
-        let mut waiting = self.shared.waiting();
+        let mut waiting = self.connection.waiting();
         // Behind the lock, which a reset takes after it has set the flag: it finds this waker, or
         // is found here.
         let is_reset = self.is_reset();
         if !is_reset {
-            match waiting.get_mut(self.place as usize) {
+            let known = waiting.as_deref_mut();
+            match known.and_then(|waiting| waiting.get_mut(self.place as usize)) {
                 Some(known) => waker = waker.map(|waker| mem::replace(known, waker)),
                 // A connection has 2^31 streams in its life.
                 None => {
+                    let waiting = waiting.get_or_insert_default();
                     self.place = waker
                         .take()
                         .map_or(NOWHERE, |waker| waiting.insert(waker) as u32)
@@ -168,8 +175,9 @@ impl ResetStream {
 
     /// Whether a reset finds this waker already. One that has come since has taken it out.
     fn is_registered(&self, waker: &Waker) -> bool {
-        let waiting = self.shared.waiting();
-        let known = waiting.get(self.place as usize);
+        let waiting = self.connection.waiting();
+        let known = waiting.as_deref();
+        let known = known.and_then(|waiting| waiting.get(self.place as usize));
         known.is_some_and(|known| known.will_wake(waker))
     }
 }
@@ -177,7 +185,10 @@ impl ResetStream {
 impl Drop for ResetStream {
     fn drop(&mut self) {
         if self.place != NOWHERE {
-            let removed = self.shared.waiting().try_remove(self.place as usize);
+            let mut waiting = self.connection.waiting();
+            let waiters = waiting.as_deref_mut();
+            let removed = waiters.and_then(|waiters| waiters.try_remove(self.place as usize));
+            drop(waiting);
             drop(removed);
         }
     }
@@ -191,7 +202,13 @@ mod tests {
     use std::future::Future;
     use std::future::pending;
     use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::Wake;
+
+    fn waiting(resets: &ResetHandle) -> usize {
+        resets.connection.waiting().as_deref().map_or(0, Slab::len)
+    }
 
     #[test]
     fn a_stream_that_ends_is_no_longer_waited_for() {
@@ -204,9 +221,9 @@ mod tests {
             }
             let mut tunnel = pin!(resets.wait());
             assert!(tunnel.as_mut().poll(&mut cx).is_pending());
-            assert_eq!(resets.shared.waiting().len(), 2);
+            assert_eq!(waiting(&resets), 2);
         }
-        assert_eq!(resets.shared.waiting().len(), 0);
+        assert_eq!(waiting(&resets), 0);
     }
 
     /// A waker that waits for the same reset whenever it is woken or dropped: under a lock it would

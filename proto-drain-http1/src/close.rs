@@ -16,6 +16,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -171,7 +172,7 @@ pub struct Http1Connection<C> {
     #[pin]
     connection: Option<C>,
     exchanges: Exchanges,
-    settings: Http1Settings,
+    settings: Arc<Http1Settings>,
     step: Step,
 }
 
@@ -205,12 +206,17 @@ impl<C: GracefulShutdown> Http1Connection<C> {
     /// Wraps `connection`, which runs over the [`LingerIo`](crate::LingerIo) that `exchanges` was
     /// taken from.
     ///
-    /// Exchanges of no transport would make it look as if it had never spoken.
-    pub fn new(connection: C, exchanges: Exchanges, settings: Http1Settings) -> Self {
+    /// Exchanges of no transport would make it look as if it had never spoken. Connections can share
+    /// their settings, by an `Arc`.
+    pub fn new(
+        connection: C,
+        exchanges: Exchanges,
+        settings: impl Into<Arc<Http1Settings>>,
+    ) -> Self {
         Self {
             connection: Some(connection),
             exchanges,
-            settings,
+            settings: settings.into(),
             step: Step::Serving,
         }
     }
@@ -236,6 +242,11 @@ impl<C> Http1Connection<C> {
             }
             _ => *this.step = Step::Closing(None),
         }
+    }
+
+    /// What it and its transport share.
+    pub const fn exchanges(&self) -> &Exchanges {
+        &self.exchanges
     }
 
     /// The connection inside, pinned; `None` once aborted.

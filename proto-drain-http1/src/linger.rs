@@ -16,6 +16,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -87,7 +88,7 @@ type Heir<IO> = Box<dyn FnOnce(Lingering<IO>) + Send + Sync>;
 pub struct LingerIo<IO> {
     /// `None` only in `drop`.
     io: Option<IO>,
-    settings: LingerSettings,
+    settings: Arc<LingerSettings>,
     counters: CloseCounters,
     exchanges: Exchanges,
     heir: Option<Heir<IO>>,
@@ -124,13 +125,13 @@ enum Peer {
 }
 
 impl<IO: 'static> LingerIo<IO> {
-    /// Wraps `io`.
+    /// Wraps `io`. Connections can share their settings, by an `Arc`.
     #[must_use]
-    pub fn new(io: IO, settings: LingerSettings, counters: CloseCounters) -> Self {
+    pub fn new(io: IO, settings: impl Into<Arc<LingerSettings>>, counters: CloseCounters) -> Self {
         Self {
             says_only_fin: socket::says_only_fin(&io),
             io: Some(io),
-            settings,
+            settings: settings.into(),
             counters,
             exchanges: Exchanges::new(),
             heir: None,
@@ -506,7 +507,7 @@ impl<IO> LingerIo<IO> {
     fn hand_on(&mut self, heir: Heir<IO>) {
         heir(Lingering::new(Self {
             io: self.io.take(),
-            settings: self.settings,
+            settings: Arc::clone(&self.settings),
             counters: self.counters.clone(),
             exchanges: self.exchanges.clone(),
             heir: None,

@@ -260,9 +260,7 @@ async fn serve(is_plain: bool) {
             let watch = root.watch().expect("nothing drains");
             let connection = Connection::new(&root, watch, group.open(Peer::Unknown));
             let server = Arc::clone(&server);
-            tokio::spawn(async move {
-                serve_http(socket, service_fn(hello), connection, &server).await
-            });
+            tokio::spawn(serve_http(socket, service_fn(hello), connection, server));
         }
     }
 }

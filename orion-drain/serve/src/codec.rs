@@ -6,18 +6,19 @@
 
 use std::error::Error;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io::{self, Cursor, IoSlice};
 use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Buf as _;
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use pin_project::pin_project;
 use proto_drain_h2::H2Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -82,12 +83,8 @@ impl HyperBuilders {
         let mut connection = Codec {
             builders: self,
             stage: Stage::Ended,
-            watch: WatchSlot::default(),
         };
-        let io = FirstIo {
-            first: Bytes::new(),
-            io,
-        };
+        let io = FirstIo::new(Vec::new(), io);
         connection.stage = match codec {
             CodecType::Http1 => connection.http1(io, service),
             CodecType::Http2 => connection.http2(io, service),
@@ -118,8 +115,6 @@ impl<B: Body<Error: Into<BoxError>> + 'static> AnswerBody for B {}
 pub(super) struct Codec<'a, IO, S: HttpService<Incoming>> {
     builders: &'a HyperBuilders,
     stage: Stage<IO, S>,
-    /// Of the response under way, over HTTP/1.
-    watch: WatchSlot,
 }
 
 // Boxed, each as large as it is: a connection of HTTP/1 has no room for one of HTTP/2, which takes
@@ -133,7 +128,14 @@ enum Stage<IO, S: HttpService<Incoming>> {
     Ended,
 }
 
-type Http1<IO, S> = http1::UpgradeableConnection<TokioIo<FirstIo<IO>>, S>;
+#[pin_project]
+struct Http1<IO, S: HttpService<Incoming>> {
+    #[pin]
+    served: http1::UpgradeableConnection<TokioIo<FirstIo<IO>>, S>,
+    /// Of the response under way.
+    watch: WatchSlot,
+}
+
 type Http2<IO, S> = http2::Connection<TokioIo<FirstIo<IO>>, S, StreamTasks>;
 
 struct Unknown<IO, S> {
@@ -155,7 +157,10 @@ where
             .builders
             .http1
             .serve_connection(TokioIo::new(io), service);
-        Stage::Http1(Box::pin(served.with_upgrades()))
+        Stage::Http1(Box::pin(Http1 {
+            served: served.with_upgrades(),
+            watch: WatchSlot::default(),
+        }))
     }
 
     fn http2(&self, io: FirstIo<IO>, service: S) -> Stage<IO, S> {
@@ -168,7 +173,7 @@ where
 
     fn shut_down(&mut self) {
         match &mut self.stage {
-            Stage::Http1(http1) => http1.as_mut().graceful_shutdown(),
+            Stage::Http1(http1) => http1.as_mut().project().served.graceful_shutdown(),
             Stage::Http2(http2) => http2.as_mut().graceful_shutdown(),
             Stage::Unknown(unknown) => unknown.leaves = true,
             Stage::Ended => {}
@@ -219,7 +224,8 @@ where
         loop {
             let is_http2 = match &mut this.stage {
                 Stage::Http1(http1) => {
-                    let served = this.watch.poll_around(cx, |cx| http1.as_mut().poll(cx));
+                    let http1 = http1.as_mut().project();
+                    let served = http1.watch.poll_around(cx, |cx| http1.served.poll(cx));
                     if let Some(served) = served {
                         return served.map_err(Into::into);
                     }
@@ -237,10 +243,7 @@ where
             let Stage::Unknown(known) = mem::replace(&mut this.stage, Stage::Ended) else {
                 return Poll::Pending;
             };
-            let io = FirstIo {
-                first: Bytes::from(known.first),
-                io: known.io,
-            };
+            let io = FirstIo::new(known.first, known.io);
             this.stage = match is_http2 {
                 true => this.http2(io, known.service),
                 false => this.http1(io, known.service),
@@ -266,8 +269,16 @@ where
 /// A transport of which some bytes were read already.
 #[derive(Debug)]
 pub(super) struct FirstIo<IO> {
-    first: Bytes,
+    /// Until they are read again.
+    first: Option<Box<Cursor<Vec<u8>>>>,
     io: IO,
+}
+
+impl<IO> FirstIo<IO> {
+    fn new(first: Vec<u8>, io: IO) -> Self {
+        let first = (!first.is_empty()).then(|| Box::new(Cursor::new(first)));
+        Self { first, io }
+    }
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for FirstIo<IO> {
@@ -277,12 +288,12 @@ impl<IO: AsyncRead + Unpin> AsyncRead for FirstIo<IO> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.first.has_remaining() {
-            let now = self.first.len().min(buf.remaining());
-            buf.put_slice(&self.first.split_to(now));
-            if self.first.is_empty() {
-                // What was read is given back with the last byte.
-                self.first = Bytes::new();
+        if let Some(first) = &mut self.first {
+            let now = first.remaining().min(buf.remaining());
+            buf.put_slice(&first.chunk()[..now]);
+            first.advance(now);
+            if !first.has_remaining() {
+                self.first = None;
             }
             return Poll::Ready(Ok(()));
         }

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use drain_signal::{DrainDecision, DrainHandle, Goodbye, GracefulClose};
@@ -63,16 +64,14 @@ impl HttpDrain {
             Http1Inside {
                 http1: Http1Connection::new(
                     Asked(serve(io, &parts)),
-                    exchanges.clone(),
-                    self.http1,
+                    exchanges,
+                    Arc::clone(&self.http1),
                 ),
                 goaway: http2.handle().clone(),
                 goodbye: None,
             }
         });
         HttpConnection {
-            goaway: http2.handle().clone(),
-            exchanges,
             http2,
             cuts: self.http2.settings().at_deadline == StreamsAtDeadline::Cut,
             is_http2: false,
@@ -89,7 +88,7 @@ impl HttpDrain {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let linger = LingerIo::new(io, self.linger, self.closes.clone())
+        let linger = LingerIo::new(io, Arc::clone(&self.linger), self.closes.clone())
             .with_tcp(tcp)
             .with_spawner(|lingering| {
                 if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -152,8 +151,6 @@ pub struct HttpConnection<C> {
     /// HTTP/2's steps, around HTTP/1's, around the server.
     #[pin]
     http2: H2Connection<Http1Inside<C>>,
-    goaway: GoawayHandle,
-    exchanges: Exchanges,
     /// At the deadline the transport is gone at once, whatever is spoken.
     cuts: bool,
     is_http2: bool,
@@ -174,13 +171,17 @@ struct Asked<C>(#[pin] C);
 
 impl<C> HttpConnection<C> {
     /// What its HTTP/1 parts know.
-    pub const fn exchanges(&self) -> &Exchanges {
-        &self.exchanges
+    pub fn exchanges(&self) -> &Exchanges {
+        self.http2.get_ref().http1.exchanges()
     }
 
     /// The handle of its GOAWAYs.
-    pub const fn goaway(&self) -> &GoawayHandle {
-        &self.goaway
+    pub fn goaway(&self) -> &GoawayHandle {
+        self.http2.handle()
+    }
+
+    fn speaks_http2(&self) -> bool {
+        self.goaway().protocol() == WireProtocol::Http2
     }
 }
 
@@ -191,13 +192,12 @@ where
     type Output = Result<(), E>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let polled = this.http2.poll(cx);
-        if !*this.is_http2 && this.goaway.protocol() == WireProtocol::Http2 {
-            *this.is_http2 = true;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.as_mut().project().http2.poll(cx);
+        if !self.is_http2 && self.speaks_http2() {
             // Its own transport waits for the client's end, once.
-            this.exchanges.owner_waits();
+            self.exchanges().owner_waits();
+            *self.project().is_http2 = true;
         }
         polled
     }
@@ -219,8 +219,8 @@ where
     }
 
     fn abort(self: Pin<&mut Self>) {
+        let speaks_http2 = self.speaks_http2();
         let mut this = self.project();
-        let speaks_http2 = this.goaway.protocol() == WireProtocol::Http2;
         if speaks_http2 {
             this.http2.as_mut().abort();
         }

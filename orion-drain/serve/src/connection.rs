@@ -71,7 +71,6 @@ struct Inner {
     /// Its own behaviour; unset, that of its listener counts.
     behavior: Cell,
     listener: OnceLock<SharedBehavior>,
-    started: OnceLock<Instant>,
     /// Its decision has said yes: a response has informed its client.
     asked: AtomicBool,
     /// The address of the other end, if it is a socket address.
@@ -82,6 +81,13 @@ struct Inner {
     limited: AtomicBool,
     /// The handler leads the tunnel that it has become.
     led_by_handler: AtomicBool,
+    rare: OnceLock<Box<Rare>>,
+}
+
+/// What most connections do not have while they are served.
+#[derive(Debug, Default)]
+struct Rare {
+    started: OnceLock<Instant>,
     /// What its transport knows, once it is a tunnel that HTTP/1 has become.
     exchanges: OnceLock<Exchanges>,
     /// Dropped with the connection.
@@ -113,14 +119,12 @@ impl Connection {
                 trace,
                 behavior: Cell::default(),
                 listener: OnceLock::new(),
-                started: OnceLock::new(),
                 asked: AtomicBool::new(false),
                 peer: OnceLock::new(),
                 retired: AtomicBool::new(false),
                 limited: AtomicBool::new(false),
                 led_by_handler: AtomicBool::new(false),
-                exchanges: OnceLock::new(),
-                attached: OnceLock::new(),
+                rare: OnceLock::new(),
             }),
             stream: None,
         }
@@ -195,6 +199,10 @@ impl Connection {
         &self.inner.decision
     }
 
+    fn rare(&self) -> &Rare {
+        self.inner.rare.get_or_init(Box::default)
+    }
+
     /// How many requests have begun on it so far.
     pub fn requests(&self) -> u64 {
         self.inner.requests.load(Ordering::Relaxed)
@@ -202,7 +210,7 @@ impl Connection {
 
     /// When it was asked to finish; `None` if it was not yet.
     pub fn drain_started_at(&self) -> Option<Instant> {
-        self.inner.started.get().copied()
+        self.inner.rare.get()?.started.get().copied()
     }
 
     /// What it does when it drains: its own behaviour, else its listener's, else `auto`.
@@ -231,13 +239,13 @@ impl Connection {
 
     /// Drops `value` with the connection; only the first value is taken.
     pub fn attach(&self, value: impl Any + Send + Sync) {
-        self.inner.attached.set(Box::new(value)).ok();
+        self.rare().attached.set(Box::new(value)).ok();
     }
 
     /// It becomes a tunnel over the transport of these exchanges.
     pub(super) fn switched(&self, exchanges: &Exchanges) {
         // It becomes one once.
-        self.inner.exchanges.set(exchanges.clone()).ok();
+        self.rare().exchanges.set(exchanges.clone()).ok();
     }
 
     /// The same connection, for the request that opens this tunnel on it.
@@ -258,7 +266,8 @@ impl Connection {
     pub(super) fn break_off_tunnel(&self) {
         if let Some(stream) = &self.stream {
             stream.reset();
-        } else if let Some(exchanges) = self.inner.exchanges.get() {
+        } else if let Some(exchanges) = self.inner.rare.get().and_then(|rare| rare.exchanges.get())
+        {
             exchanges.break_off_tunnel();
         }
     }
@@ -321,7 +330,7 @@ impl Connection {
     pub(super) fn started(&self) {
         self.reach(ConnState::Draining);
         self.inner.trace.started(&self.inner.guard, self.drain());
-        self.inner.started.get_or_init(Instant::now);
+        self.rare().started.get_or_init(Instant::now);
     }
 
     /// Whether a response has informed its client. It may have ended with that,

@@ -11,6 +11,7 @@ use conn_tracker::{ConnKind, ConnProtocol, ConnState};
 use pin_project::{pin_project, pinned_drop};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::request::RequestSettings;
 use super::tunnel::Tunnel;
 use super::{Connection, WeakConnection};
 use super::{ConnectionEnd, HttpCounts};
@@ -28,7 +29,7 @@ const CUT: u8 = 3;
 /// itself.
 #[derive(Debug)]
 pub(super) struct Ending {
-    stats: Arc<dyn HttpCounts>,
+    settings: Arc<RequestSettings>,
     connection: WeakConnection,
     first: AtomicU8,
     /// Once the connection is one. It keeps the connection until the transport is dropped.
@@ -38,9 +39,9 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    pub(super) fn new(stats: &Arc<dyn HttpCounts>, connection: &Connection) -> Arc<Self> {
+    pub(super) fn new(settings: &Arc<RequestSettings>, connection: &Connection) -> Arc<Self> {
         Arc::new(Self {
-            stats: Arc::clone(stats),
+            settings: Arc::clone(settings),
             connection: connection.downgrade(),
             first: AtomicU8::new(OPEN),
             tunnel: OnceLock::new(),
@@ -48,9 +49,15 @@ impl Ending {
         })
     }
 
+    /// What its requests share with those of the other connections of its server.
+    #[inline]
+    pub(super) fn settings(&self) -> &RequestSettings {
+        &self.settings
+    }
+
     #[inline]
     pub(super) fn stats(&self) -> &dyn HttpCounts {
-        &*self.stats
+        &*self.settings.stats
     }
 
     /// It becomes a tunnel.
@@ -131,7 +138,7 @@ pub(super) struct EndingIo<IO> {
 
 impl<IO> EndingIo<IO> {
     pub(super) fn new(io: IO, ending: Arc<Ending>) -> Self {
-        ending.stats.connection_opened();
+        ending.stats().connection_opened();
         Self { io, ending }
     }
 
@@ -143,7 +150,8 @@ impl<IO> EndingIo<IO> {
 #[pinned_drop]
 impl<IO> PinnedDrop for EndingIo<IO> {
     fn drop(self: Pin<&mut Self>) {
-        self.ending.stats.connection_closed(self.ending.outcome());
+        let ending = &self.ending;
+        ending.stats().connection_closed(ending.outcome());
         if let Some(tunnel) = self.ending.tunnel() {
             tunnel.gone();
         }

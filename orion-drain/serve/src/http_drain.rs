@@ -1,5 +1,6 @@
 //! How HTTP connections leave, in either version: the settings of both protocols, given once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto_drain_h2::{H2Drain, H2DrainSettings, StreamsAtDeadline};
@@ -56,9 +57,9 @@ pub enum AtDeadline {
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct HttpDrain {
-    pub(super) http1: Http1Settings,
+    pub(super) http1: Arc<Http1Settings>,
     pub(super) http2: H2Drain,
-    pub(super) linger: LingerSettings,
+    pub(super) linger: Arc<LingerSettings>,
     pub(super) closes: CloseCounters,
 }
 
@@ -79,7 +80,7 @@ impl HttpDrain {
     /// `delayed_close_timeout`. Default 1 s.
     #[must_use]
     pub fn with_delayed_close_timeout(mut self, timeout: Duration) -> Self {
-        self.linger = self.linger.with_delayed_close_timeout(timeout);
+        self.linger = Arc::new(self.linger.with_delayed_close_timeout(timeout));
         let http2 = self.http2.settings().clone();
         self.with_http2(http2.with_delayed_close_timeout(timeout))
     }
@@ -88,7 +89,7 @@ impl HttpDrain {
     /// others are closed at once. Default 65 536 of either version.
     #[must_use]
     pub fn with_max_lingering(mut self, connections: u64) -> Self {
-        self.linger = self.linger.with_max_lingering(connections);
+        self.linger = Arc::new(self.linger.with_max_lingering(connections));
         let http2 = self.http2.settings().clone();
         self.with_http2(http2.with_max_lingering(connections))
     }
@@ -103,15 +104,15 @@ impl HttpDrain {
             ),
             AtDeadline::Cut => (proto_drain_http1::AtDeadline::Cut, StreamsAtDeadline::Cut),
         };
-        self.http1 = self.http1.with_at_deadline(http1);
+        self.http1 = Arc::new(self.http1.with_at_deadline(http1));
         let settings = self.http2.settings().clone();
         self.with_http2(settings.with_at_deadline(http2))
     }
 
     /// Sets everything of HTTP/1.
     #[must_use]
-    pub const fn with_http1(mut self, settings: Http1Settings) -> Self {
-        self.http1 = settings;
+    pub fn with_http1(mut self, settings: Http1Settings) -> Self {
+        self.http1 = Arc::new(settings);
         self
     }
 
@@ -124,8 +125,8 @@ impl HttpDrain {
     }
 
     /// What is set for HTTP/1.
-    pub const fn http1(&self) -> Http1Settings {
-        self.http1
+    pub fn http1(&self) -> Http1Settings {
+        *self.http1
     }
 
     /// What is set for HTTP/2, and how such connections were closed.

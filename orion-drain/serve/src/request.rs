@@ -24,11 +24,11 @@ use hyper::service::Service;
 use proto_drain_h2::GoawayHandle;
 use proto_drain_http1::Exchanges;
 
-use super::Connection;
 use super::ending::Ending;
 use super::received::ReceivedBody;
 use super::responding::{Rare, Responding, ResponseBody};
 use super::stream::StreamTunnel;
+use super::{Connection, HttpCounts};
 
 /// The service of one connection, as hyper asks it.
 #[derive(Debug, Clone)]
@@ -45,11 +45,30 @@ pub(super) struct Shared {
     pub(super) ending: Arc<Ending>,
     pub(super) exchanges: Exchanges,
     pub(super) goaway: GoawayHandle,
+}
+
+/// What the requests of all connections of a server share.
+#[derive(Debug, Clone)]
+pub(super) struct RequestSettings {
     pub(super) shown: ConnectionShown,
     pub(super) extensions: Option<RequestExtensions>,
-    pub(super) request_timeout: Option<Duration>,
+    /// In which the whole request must arrive.
+    pub(super) timeout: Option<Duration>,
     /// The response to the request of this number informs the client that it leaves.
-    pub(super) last_request: u64,
+    pub(super) last: u64,
+    pub(super) stats: Arc<dyn HttpCounts>,
+}
+
+impl RequestSettings {
+    pub(super) fn new(timeout: Option<Duration>, stats: Arc<dyn HttpCounts>) -> Self {
+        Self {
+            shown: ConnectionShown::default(),
+            extensions: None,
+            timeout,
+            last: u64::MAX,
+            stats,
+        }
+    }
 }
 
 /// What a program puts into the extensions of every request of a connection.
@@ -114,13 +133,19 @@ impl<S> Requests<S> {
 }
 
 impl Shared {
+    #[inline]
+    fn settings(&self) -> &RequestSettings {
+        self.ending.settings()
+    }
+
     /// What its handler finds in the extensions of a request.
     fn extend<B>(&self, request: &mut Request<B>, stream: Option<&Arc<StreamTunnel>>) {
-        if self.shown.is_to(request) {
+        let settings = self.settings();
+        if settings.shown.is_to(request) {
             let shown = self.connection.on_stream(stream.cloned());
             request.extensions_mut().insert(shown);
         }
-        if let Some(extensions) = &self.extensions {
+        if let Some(extensions) = &settings.extensions {
             (extensions.0)(&self.connection, request.extensions_mut());
         }
     }
@@ -152,8 +177,9 @@ where
         let stream = StreamTunnel::asked_for(&request);
         shared.extend(&mut request, stream.as_ref());
         let open = OpenRequest::new(Arc::clone(shared), is_http2);
-        let reset = is_http2.then(|| shared.goaway.resets().stream());
-        if !has_body || is_http2 && shared.request_timeout.is_none() {
+        let reset = is_http2.then(|| shared.goaway.reset_stream());
+        let timeout = shared.settings().timeout;
+        if !has_body || is_http2 && timeout.is_none() {
             let rare = Rare::new(None, stream);
             let request = request.map(|body| ReceivedBody::new(body, is_http2));
             // The service's future last: it is made where it stays, and not moved there.
@@ -165,7 +191,7 @@ where
         let (head, body) = request.into_parts();
         let (body, arrival) = ReceivedBody::watched(body, exchanges, unasked);
         let future = self.inner.call(Request::from_parts(head, body));
-        let rare = Rare::new(shared.request_timeout, stream);
+        let rare = Rare::new(timeout, stream);
         Responding::new(future, taken, open, reset, Some(arrival), rare)
     }
 }
@@ -177,13 +203,14 @@ pub(super) struct OpenRequest(Arc<Shared>);
 impl OpenRequest {
     #[inline]
     fn new(shared: Arc<Shared>, is_http2: bool) -> Self {
-        if shared.connection.request_started() == shared.last_request {
-            shared.ending.stats().max_requests_reached();
+        let settings = shared.settings();
+        if shared.connection.request_started() == settings.last {
+            settings.stats.max_requests_reached();
             if is_http2 {
                 shared.connection.retire();
             }
         }
-        shared.ending.stats().request_started();
+        settings.stats.request_started();
         Self(shared)
     }
 
@@ -192,7 +219,7 @@ impl OpenRequest {
     #[inline]
     pub(super) fn retire_unless(&self, switches: bool) {
         let connection = &self.0.connection;
-        if connection.requests() == self.0.last_request && !switches {
+        if connection.requests() == self.0.settings().last && !switches {
             connection.retire();
         }
     }

@@ -11,7 +11,7 @@ use proto_drain_tcp::{CopyOptions, TcpDrainPolicy};
 use super::codec::HyperBuilders;
 use super::http_drain::{AtDeadline, HttpDrain};
 use super::jitter::Jitter;
-use super::request::{ConnectionShown, RequestExtensions};
+use super::request::{ConnectionShown, RequestExtensions, RequestSettings};
 use super::{CodecType, Connection, ConnectionAge, HttpCounts, HttpTimeouts};
 
 /// How the HTTP connections of one connection manager are served. One value for all of them; cheap
@@ -27,12 +27,9 @@ pub struct HttpServer {
     pub(super) idle_timeout: Option<Duration>,
     pub(super) age: ConnectionAge,
     pub(super) age_jitter: Option<Arc<Jitter>>,
-    pub(super) request_timeout: Option<Duration>,
     pub(super) head_timeout: Option<Duration>,
-    pub(super) shown: ConnectionShown,
-    pub(super) extensions: Option<RequestExtensions>,
+    pub(super) requests: Arc<RequestSettings>,
     pub(super) tunnels: CopyOptions,
-    pub(super) stats: Arc<dyn HttpCounts>,
 }
 
 impl HttpServer {
@@ -52,12 +49,9 @@ impl HttpServer {
             idle_timeout: timeouts.idle,
             age: ConnectionAge::default().with_max_duration(timeouts.max_connection_duration),
             age_jitter: None,
-            request_timeout: timeouts.request,
             head_timeout: timeouts.request,
-            shown: ConnectionShown::default(),
-            extensions: None,
+            requests: Arc::new(RequestSettings::new(timeouts.request, stats)),
             tunnels: CopyOptions::new(),
-            stats,
         }
     }
 
@@ -150,6 +144,7 @@ impl HttpServer {
     #[must_use]
     pub fn with_age(mut self, age: ConnectionAge) -> Self {
         self.age_jitter = Jitter::up_to(age.jitter);
+        self.requests().last = age.last_request();
         self.age = age;
         self
     }
@@ -180,7 +175,8 @@ impl HttpServer {
         insert: impl Fn(&Connection, &mut http::Extensions) + Send + Sync + 'static,
     ) -> Self {
         let more = RequestExtensions::new(insert);
-        self.extensions = Some(RequestExtensions::and(self.extensions.take(), more));
+        let requests = self.requests();
+        requests.extensions = Some(RequestExtensions::and(requests.extensions.take(), more));
         self
     }
 
@@ -212,9 +208,13 @@ impl HttpServer {
     /// The same server with the [`Connection`] in the extensions of these requests. Default: of
     /// all.
     #[must_use]
-    pub const fn with_connection_shown(mut self, shown: ConnectionShown) -> Self {
-        self.shown = shown;
+    pub fn with_connection_shown(mut self, shown: ConnectionShown) -> Self {
+        self.requests().shown = shown;
         self
+    }
+
+    fn requests(&mut self) -> &mut RequestSettings {
+        Arc::make_mut(&mut self.requests)
     }
 
     /// The drain timeout of the next HTTP/2 connection, if it is not the settings'.
@@ -236,8 +236,14 @@ impl HttpServer {
         }
         let before = self.counted.fetch_max(timed_out, Ordering::Relaxed);
         for _ in before..timed_out {
-            self.stats.delayed_close_timed_out();
+            self.requests.stats.delayed_close_timed_out();
         }
+    }
+}
+
+impl AsRef<Self> for HttpServer {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }
 

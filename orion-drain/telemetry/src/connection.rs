@@ -1,12 +1,15 @@
 //! Events and spans of a connection: its states, the steps of its drain, and how it ended.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::OnceLock;
+use std::task::{Context, Poll};
 
 use conn_tracker::{CloseReason, ConnGuard, ConnState};
 use drain_signal::DrainHandle;
+use pin_project::{pin_project, pinned_drop};
 use tracing::field::{DisplayValue, Empty, display};
-use tracing::{Instrument, Span, debug, debug_span, info_span, warn};
+use tracing::{Span, debug, debug_span, info_span, warn};
 
 use super::DrainId;
 pub use super::listeners::ListenerTrace;
@@ -17,8 +20,14 @@ pub use super::listeners::in_update;
 pub struct ConnTrace {
     /// From accept to close.
     connection: Span,
+    /// Apart, since most connections of most servers are not leaving.
+    goodbye: OnceLock<Box<GoodbyeSpans>>,
+}
+
+#[derive(Debug)]
+struct GoodbyeSpans {
     /// From its goodbye to close.
-    handler: OnceLock<Span>,
+    handler: Span,
     /// From the last word, or the deadline, to close.
     deadline: OnceLock<Span>,
 }
@@ -36,9 +45,21 @@ impl ConnTrace {
         );
         Self {
             connection,
-            handler: OnceLock::new(),
-            deadline: OnceLock::new(),
+            goodbye: OnceLock::new(),
         }
+    }
+
+    fn goodbye(&self, guard: &ConnGuard, drain: &DrainHandle) -> &GoodbyeSpans {
+        self.goodbye.get_or_init(|| {
+            let handler = debug_span!(
+                target: "orion_drain::progress", parent: &self.connection, "drain_handler",
+                conn_id = %guard.id(), protocol = guard.protocol().as_str(), drain_id = drain_id(drain),
+            );
+            Box::new(GoodbyeSpans {
+                handler,
+                deadline: OnceLock::new(),
+            })
+        })
     }
 
     /// Which listener, and which of its versions, it belongs to.
@@ -64,12 +85,7 @@ impl ConnTrace {
             self.connection
                 .record("drain_id", display(DrainId::of(&id)));
         }
-        self.handler.get_or_init(|| {
-            debug_span!(
-                target: "orion_drain::progress", parent: &self.connection, "drain_handler",
-                conn_id = %guard.id(), protocol, drain_id = drain_id(drain),
-            )
-        });
+        self.goodbye(guard, drain);
         debug!(
             target: "orion_drain::progress", parent: &self.connection,
             conn_id = %guard.id(), drain_id = drain_id(drain), protocol, kind = guard.kind().as_str(), step = "start",
@@ -98,10 +114,10 @@ impl ConnTrace {
     }
 
     fn at_deadline(&self, guard: &ConnGuard, drain: &DrainHandle) {
-        self.deadline.get_or_init(|| {
-            let parent = self.handler.get().unwrap_or(&self.connection);
+        let goodbye = self.goodbye(guard, drain);
+        goodbye.deadline.get_or_init(|| {
             debug_span!(
-                target: "orion_drain::progress", parent: parent, "drain_deadline",
+                target: "orion_drain::progress", parent: &goodbye.handler, "drain_deadline",
                 conn_id = %guard.id(), protocol = guard.protocol().as_str(), drain_id = drain_id(drain),
             )
         });
@@ -135,14 +151,49 @@ impl ConnTrace {
 
     /// Takes a step of the goodbye in its span.
     pub fn handler<T>(&self, step: impl FnOnce() -> T) -> T {
-        self.handler
-            .get()
-            .unwrap_or(&self.connection)
+        let goodbye = self.goodbye.get();
+        goodbye
+            .map_or(&self.connection, |goodbye| &goodbye.handler)
             .in_scope(step)
     }
 
     /// Serves the connection in its span. Dropping the returned future drops `future`.
-    pub fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
-        future.instrument(self.connection.clone())
+    pub fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<'_, F> {
+        InSpan {
+            span: &self.connection,
+            future: Some(future),
+        }
+    }
+}
+
+/// As `tracing`'s `Instrumented`, which has a span of its own: five words in every connection.
+#[pin_project(PinnedDrop)]
+struct InSpan<'a, F> {
+    span: &'a Span,
+    /// `None` only in `drop`.
+    #[pin]
+    future: Option<F>,
+}
+
+impl<F: Future> Future for InSpan<'_, F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _entered = this.span.enter();
+        match this.future.as_pin_mut() {
+            Some(future) => future.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[pinned_drop]
+impl<F> PinnedDrop for InSpan<'_, F> {
+    fn drop(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let _entered = this.span.enter();
+        this.future.set(None);
     }
 }

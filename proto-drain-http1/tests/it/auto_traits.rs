@@ -47,7 +47,7 @@ fn a_connection_costs_no_more_than_this() {
         size_of::<Exchanges>(),
         size_of::<CloseCounters>(),
     ];
-    assert_eq!(own, [96, 64, 8, 8]);
+    assert_eq!(own, [72, 32, 8, 8]);
     #[cfg(any(feature = "hyper", feature = "tower"))]
     assert_eq!(
         size_of::<Responding<Ready<u64>, drain_signal::DrainHandle>>() - size_of::<Ready<u64>>(),

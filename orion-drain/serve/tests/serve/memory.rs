@@ -48,7 +48,7 @@ fn ours(root: &DrainManager, group: &ConnGroup, server: &Arc<HttpServer>, socket
     let watch = root.watch().unwrap();
     let connection = Connection::new(root, watch, group.open(Peer::Unknown));
     let server = Arc::clone(server);
-    tokio::spawn(async move { serve_http(socket, service_fn(hello), connection, &server).await });
+    tokio::spawn(serve_http(socket, service_fn(hello), connection, server));
 }
 
 /// What the allocator has given out for each connection, both sides of it, after one request.

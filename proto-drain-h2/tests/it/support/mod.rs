@@ -326,7 +326,7 @@ where
             let connection = drain.connection(io, |$io, parts| {
                 let service = WithDrain::new(parts.service(service), watch.handle());
                 let handle = parts.handle().clone();
-                shared = Some((handle.clone(), parts.resets().clone()));
+                shared = Some((handle.clone(), parts.resets()));
                 let $service = NoticeFirst::new(service, watch.handle(), watch.handle(), handle);
                 $server
             });
