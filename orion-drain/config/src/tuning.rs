@@ -120,7 +120,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("tls_params", "ecdh_curves signature_algorithms"),
     (
         "validation_context",
-        "max_verify_depth only_verify_leaf_cert_crl watched_directory",
+        "only_verify_leaf_cert_crl watched_directory",
     ),
     (
         "tls_certificates",
@@ -130,8 +130,8 @@ const FIELDS: &[(&str, &str)] = &[
         "clusters",
         "alt_stat_name circuit_breakers cleanup_interval close_connections_on_host_health_failure \
          common_http_protocol_options connect_timeout \
-         connection_pool_per_downstream_connection dns_failure_refresh_rate dns_jitter dns_lookup_family \
-         dns_refresh_rate dns_resolution_config dns_resolvers health_checks http2_protocol_options \
+         dns_failure_refresh_rate dns_jitter dns_lookup_family \
+         dns_refresh_rate dns_resolution_config health_checks http2_protocol_options \
          http_protocol_options ignore_health_on_host_removal least_request_lb_config \
          lrs_report_endpoint_metrics lrs_server maglev_lb_config max_requests_per_connection metadata \
          outlier_detection per_connection_buffer_high_watermark_timeout per_connection_buffer_limit_bytes \

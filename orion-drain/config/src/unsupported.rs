@@ -53,6 +53,16 @@ const DEFAULTS: &[(&str, &str, &str)] = &[
     ("typed_config", "ocsp_staple_policy", "\"LENIENT_STAPLING\""),
 ];
 
+/// Parts, by the field of their message, that decide although the rest of it only tunes: from where
+/// an endpoint is connected to, which name it is asked for and has to have, and who resolves names.
+const DECIDING_PARTS: &[(&str, &str)] = &[
+    ("cluster_manager", "upstream_bind_config"),
+    ("dns_resolution_config", "resolvers"),
+    ("typed_dns_resolver_config", "typed_config.resolvers"),
+    ("upstream_http_protocol_options", "auto_san_validation"),
+    ("upstream_http_protocol_options", "auto_sni"),
+];
+
 /// Socket options that only tune: the level and the name of `setsockopt(2)` on Linux. `None`: every
 /// name of the level.
 const TUNING_OPTIONS: &[(i64, Option<i64>)] = &[
@@ -77,6 +87,9 @@ pub(super) fn find(unknown: &[Unknown], root: Root) -> Vec<FieldError> {
             "listener_filters" => listener_filters(&field.value, &field.path, &mut found),
             "typed_per_filter_config" if decorates(&field.value) => {}
             "socket_options" => socket_options(&field.value, &field.path, &mut found),
+            _ if DECIDING_PARTS.iter().any(|(message, _)| *message == key) => {
+                deciding_parts(key, &field.value, &field.path, &mut found);
+            }
             _ if foreign::has(holder, key)
                 && !tuning::has(holder, key)
                 && !is_default(holder, key, &field.value) =>
@@ -108,6 +121,8 @@ fn is_default(holder: &str, key: &str, value: &Value) -> bool {
         // `bind_to_port: false` is the one that is not.
         Value::Bool(false) => !DEFAULTS.contains(&(holder, key, "true")),
         Value::String(text) if text.is_empty() => true,
+        // No authority between the certificate and one that is trusted.
+        Value::Number(number) if key == "max_verify_depth" => number.as_u64() == Some(100),
         Value::Number(number) => number.as_f64() == Some(0.0),
         Value::Array(list) => list.is_empty(),
         other => {
@@ -115,6 +130,18 @@ fn is_default(holder: &str, key: &str, value: &Value) -> bool {
             DEFAULTS
                 .iter()
                 .any(|(name, field, value)| (*name, *field) == (holder, key) && *value == text)
+        }
+    }
+}
+
+fn deciding_parts(message: &str, value: &Value, at: &FieldPath, found: &mut Vec<FieldError>) {
+    for (_, part) in DECIDING_PARTS.iter().filter(|(of, _)| *of == message) {
+        let mut keys = part.split('.');
+        let part = keys.try_fold((at.clone(), value), |(at, value), key| {
+            Some((at.key(key), value.get(key)?))
+        });
+        if let Some((at, _)) = part.filter(|(_, value)| !is_default(message, "", value)) {
+            found.push(FieldError::new(&at, REASON));
         }
     }
 }

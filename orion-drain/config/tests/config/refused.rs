@@ -528,3 +528,91 @@ fn names_of_enumerations_are_read_in_any_case() {
         assert!(text.contains("\"codec_type\":\"HTTP2\""), "{text}");
     }
 }
+
+/// Envoy carries each of them out.
+#[test]
+fn where_an_endpoint_is_reached_and_who_it_has_to_be_is_not_left_out() {
+    let bootstrap = |more: &str, cluster: &str| {
+        let cluster = format!("{{ name: a, connect_timeout: 1s, {cluster} }}");
+        let text = format!("{more}\nstatic_resources: {{ clusters: [ {cluster} ] }}\n");
+        Bootstrap::from_yaml(&text)
+    };
+    let http = |options: &str| {
+        let kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        format!(
+            "typed_extension_protocol_options: {{ {kind}: {{ '@type': type.googleapis.com/{kind}, \
+             explicit_http_config: {{ http_protocol_options: {{}} }}, {options} }} }}"
+        )
+    };
+    let names = "upstreamHttpProtocolOptions: { autoSni: true, autoSanValidation: true }";
+    let not_names = "upstream_http_protocol_options: { auto_sni: false }";
+    let dns = "typed_dns_resolver_config: { name: cares, typed_config: { '@type': \
+               type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig";
+    let server = "resolvers: [ { socket_address: { address: 10.0.0.1, port_value: 53 } } ]";
+    let tls = "transport_socket: { name: tls, typed_config: { '@type': \
+               type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, \
+               common_tls_context: { validation_context: { trusted_ca: { filename: ca.pem }";
+    let at = "static_resources.clusters[0]";
+    for (more, cluster, path) in [
+        ("", &*http(names), "upstream_http_protocol_options.auto_sni"),
+        (
+            "",
+            names,
+            "upstream_http_protocol_options.auto_san_validation",
+        ),
+        (
+            "",
+            "connection_pool_per_downstream_connection: true",
+            "connection_pool_per_downstream_connection",
+        ),
+        ("", &format!("dns_{server}"), "dns_resolvers"),
+        (
+            "",
+            &format!("dns_resolution_config: {{ {server} }}"),
+            "dns_resolution_config.resolvers",
+        ),
+        (
+            "",
+            &format!("{dns}, {server} }} }}"),
+            "typed_dns_resolver_config.typed_config.resolvers",
+        ),
+        (
+            &format!("{dns}, {server} }} }}"),
+            "",
+            "typed_dns_resolver_config.typed_config.resolvers",
+        ),
+        (
+            "cluster_manager: { upstream_bind_config: { source_address: { address: 127.0.0.2, port_value: 0 } } }",
+            "",
+            "cluster_manager.upstream_bind_config",
+        ),
+        (
+            "",
+            &format!("{tls}, max_verify_depth: 0 }} }} }} }}"),
+            "validation_context.max_verify_depth",
+        ),
+    ] {
+        let error = bootstrap(more, cluster).expect_err(path).to_string();
+        let wrong = format!("{path}: not supported, and ignoring it would change what is served");
+        assert!(error.contains(&wrong), "{path}: {error}");
+        assert_eq!(error.contains(at), more.is_empty(), "{error}");
+    }
+    for (more, cluster) in [
+        ("", &*http(not_names)),
+        ("", not_names),
+        (&*format!("{dns}, udp_max_queries: 100 }} }}"), ""),
+        ("cluster_manager: { local_cluster_name: a }", ""),
+        ("", &format!("{tls}, max_verify_depth: 100 }} }} }} }}")),
+    ] {
+        if cluster.starts_with("transport_socket") && !cfg!(feature = "tls") {
+            continue;
+        }
+        let loaded = bootstrap(more, cluster).unwrap_or_else(|error| panic!("{cluster}: {error}"));
+        assert_eq!(
+            loaded.unknown_fields.len(),
+            1,
+            "{:?}",
+            loaded.unknown_fields
+        );
+    }
+}
