@@ -98,8 +98,8 @@ impl OverloadManager {
         limits.min()
     }
 
-    /// The rules of Envoy's, and what a limit cannot stand beside.
-    pub(super) fn rules(&self, at: &FieldPath, unknown: &[Unknown], wrong: &mut Vec<FieldError>) {
+    /// The rules of Envoy's.
+    pub(super) fn rules(&self, at: &FieldPath, wrong: &mut Vec<FieldError>) {
         for (index, monitor) in self.resource_monitors.iter().enumerate() {
             let ResourceMonitorConfig::DownstreamConnections(limit) = &monitor.typed_config else {
                 continue;
@@ -108,21 +108,6 @@ impl OverloadManager {
                 let at = at.key("resource_monitors").index(index).key("typed_config");
                 let at = at.key("max_active_downstream_connections");
                 wrong.push(FieldError::new(&at, "must be at least 1"));
-            }
-        }
-        if self.connection_limit().is_none() {
-            return;
-        }
-        let listeners = FieldPath::root().key("static_resources").key("listeners");
-        let listeners = listeners.to_string();
-        for field in unknown {
-            let path = field.path.to_string();
-            if path.starts_with(&listeners)
-                && path.ends_with(".ignore_global_conn_limit")
-                && field.value == true
-            {
-                let message = "not supported beside a limit of connections, which counts all";
-                wrong.push(FieldError::new(&field.path, message));
             }
         }
     }
@@ -138,5 +123,22 @@ impl OverloadManager {
             ResourceMonitorConfig::DownstreamConnections(_) => None,
         });
         left_out.collect()
+    }
+}
+
+/// The fields of listeners that a limit of connections cannot stand beside.
+const UNCOUNTED: &[&str] = &["bypass_overload_manager", "ignore_global_conn_limit"];
+
+/// Finds static listeners whose connections a limit of the process is not to count.
+pub(super) fn uncounted(unknown: &[Unknown], wrong: &mut Vec<FieldError>) {
+    for field in unknown {
+        let mut keys = field.path.keys_outwards();
+        let is_uncounted = keys.next().is_some_and(|key| UNCOUNTED.contains(&key))
+            && keys.eq(["listeners", "static_resources"])
+            && field.value == true;
+        if is_uncounted {
+            let message = "not supported beside a limit of connections, which counts all";
+            wrong.push(FieldError::new(&field.path, message));
+        }
     }
 }

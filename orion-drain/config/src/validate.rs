@@ -12,7 +12,7 @@ use listener_versions::ListenAddress;
 use super::RouteConfiguration;
 use super::{
     Address, Bootstrap, Cluster, DiscoveryType, EndpointAddress, FieldError, Listener, api_source,
-    foreign::Root, path::FieldPath, rds, read::Unknown, unsupported,
+    foreign::Root, overload, path::FieldPath, rds, read::Unknown, unsupported,
 };
 
 pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<FieldError> {
@@ -71,7 +71,10 @@ pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<Field
     api_source::validate(bootstrap, &mut wrong);
     if let Some(overload) = &bootstrap.overload_manager {
         let at = FieldPath::root().key("overload_manager");
-        overload.rules(&at, unknown, &mut wrong);
+        overload.rules(&at, &mut wrong);
+    }
+    if bootstrap.connection_limit().is_some() {
+        overload::uncounted(unknown, &mut wrong);
     }
     if let Some(manager) = &bootstrap.listener_manager {
         if manager.versions_limit() == 0 {

@@ -616,3 +616,26 @@ fn where_an_endpoint_is_reached_and_who_it_has_to_be_is_not_left_out() {
         );
     }
 }
+
+/// Played against Envoy 1.40.0: connections of such a listener are beyond every limit there.
+#[test]
+fn a_listener_that_is_not_counted_is_refused_beside_a_limit_of_connections() {
+    let kind = "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig";
+    let manager = format!(
+        "overload_manager: {{ resource_monitors: {{ name: a, typed_config: {{ '@type': {kind}, max_active_downstream_connections: 1 }} }} }}"
+    );
+    let runtime = "layered_runtime: { layers: [ { name: a, static_layer: { overload.global_downstream_max_connections: 1 } } ] }";
+    for field in ["bypass_overload_manager", "ignore_global_conn_limit"] {
+        let listener = format!("{}{field}: true\n", http_listener(""));
+        let listener = listener.trim().replace('\n', "\n    ");
+        let listeners = format!("static_resources:\n  listeners:\n  - {listener}\n");
+        Bootstrap::from_yaml(&listeners).expect("there is no limit");
+        for limit in [&manager, runtime] {
+            let error = Bootstrap::from_yaml(&format!("{limit}\n{listeners}")).expect_err(field);
+            let wrong = format!(
+                "static_resources.listeners[0].{field}: not supported beside a limit of connections"
+            );
+            assert!(error.to_string().contains(&wrong), "{error}");
+        }
+    }
+}
