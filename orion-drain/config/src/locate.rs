@@ -20,10 +20,13 @@ const SHOWN: usize = 60;
 
 /// Fields whose content is shown nowhere.
 const SECRET: &[&str] = &[
+    // One to add may be a credential.
+    "header",
     "inline_bytes",
     "inline_string",
     "initial_metadata",
     "password",
+    "pkcs12",
     "private_key",
     "secrets",
 ];

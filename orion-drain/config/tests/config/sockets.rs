@@ -410,6 +410,29 @@ fn additional_addresses_have_options_of_their_own_and_rules() {
 }
 
 #[test]
+fn of_a_header_to_add_no_error_says_its_value() {
+    for header in [
+        "{ key: authorization, value: [SECRET] }",
+        "{ key: authorization, value: 834719 }",
+        "{ key: authorization, raw_value: SECRET }",
+        "{ key: authorization, value: \"SECRET\\n\" }",
+        "SECRET",
+    ] {
+        let more =
+            format!("request_headers_to_add: {{ header: {header} }}\n        virtual_hosts:");
+        let listener = http_listener("").replace("virtual_hosts:", &more);
+        let error = Listener::from_yaml(&listener).expect_err(header);
+        let error = error.fields()[0].in_full().to_string();
+        assert!(
+            error.contains("request_headers_to_add[0].header"),
+            "{error}"
+        );
+        let is_said = error.contains("SECRET") || error.contains("834719");
+        assert!(!is_said, "{error}");
+    }
+}
+
+#[test]
 fn another_way_to_choose_endpoints_is_told_and_orions_clusters_need_no_second_name() {
     let yaml = "runtime: {}\nenvoy_bootstrap:\n  static_resources:\n    clusters:\n    - name: a\n      \
                 lb_policy: RING_HASH\n      load_assignment: { endpoints: [] }\n";
