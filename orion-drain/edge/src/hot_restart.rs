@@ -61,16 +61,23 @@ impl Restart {
     }
 
     /// This process is ready to serve, once `first` says that all of its first listeners were
-    /// taken and serve: then the process before drains. Nothing may be accepted earlier.
+    /// taken and serve: then the process before drains. Nothing may be accepted earlier. `None`: it
+    /// is told to end before that, and the process before goes on.
     pub(crate) async fn serving(
         self,
         listeners: &Listeners<EdgeListener>,
         first: impl Future<Output = bool>,
+        told: impl Future<Output = ()>,
         root: &DrainManager,
-    ) -> anyhow::Result<Offering> {
+    ) -> anyhow::Result<Option<Offering>> {
         let Self { options, takeover } = self;
         if let Some(pid) = takeover.pid() {
-            let whole = timeout(options.warm_up, first).await;
+            let whole = tokio::select! {
+                biased;
+                whole = timeout(options.warm_up, first) => whole,
+                // Later the process before may have stopped accepting: this one has to drain.
+                () = told => return Ok(None),
+            };
             // What this process cannot serve would be served by no process.
             anyhow::ensure!(
                 whole == Ok(true),
@@ -87,11 +94,11 @@ impl Restart {
             tokio::spawn(see_off(pid, ended));
         }
         let keeps = watch::Sender::new(false);
-        Ok(Offering {
+        Ok(Some(Offering {
             offer,
             options,
             keeps,
-        })
+        }))
     }
 }
 

@@ -198,6 +198,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         StatsObserver::new(stats.clone()),
     );
     tokio::spawn(driver);
+    let hangup = service::hangup()?;
     let service = Service::new(&listeners, before, args.systemd_fd_store)?;
     let audited = manager.map(|_| DefaultConnectionManager::new(tracker.clone()));
     if let (Some(manager), Some(audited)) = (manager, audited.clone()) {
@@ -210,6 +211,8 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     };
     // Beside a process that serves, nothing is accepted before it is sure that this one does.
     let replaces = restart.as_ref().is_some_and(Restart::replaces);
+    // Registered before a request can be there that the signal would end.
+    let mut signals = Signals::new()?;
     if !replaces {
         workers::start(args, &listeners, handler.clone())?;
     }
@@ -274,8 +277,6 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
             admin.socket.add(admin_port.as_fd().try_clone_to_owned()?)?;
         }
     }
-    // Registered before anyone can see that the process is ready.
-    let signals = Signals::new()?;
     let (applied, taken) = oneshot::channel();
     let first = Lds::has_source(bootstrap).then_some(taken);
     let patience = bootstrap.lds_initial_fetch_limit();
@@ -319,7 +320,15 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         }
     };
     let offering = match restart {
-        Some(restart) => Some(restart.serving(&listeners, first, &root).await?),
+        Some(restart) => {
+            let told = signals.next();
+            let offering = restart.serving(&listeners, first, told, &root).await?;
+            if offering.is_none() {
+                say!("hot restart: ended before it was ready, the process before goes on");
+                return Ok(());
+            }
+            offering
+        }
         None => None,
     };
     if let Some(offering) = &offering {
@@ -342,12 +351,8 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         let ends = (shutdown.clone(), service.clone());
         tokio::spawn(offering.run(listeners.clone(), admin, ends));
     }
-    let running = service.clone().run(shutdown.clone(), source, replaces);
-    tokio::spawn(async move {
-        if let Err(error) = running.await {
-            say!("service: {error}");
-        }
-    });
+    let running = service.clone();
+    tokio::spawn(running.run(shutdown.clone(), source, hangup, replaces));
     shutdown::wait(
         signals,
         (&shutdown, run),

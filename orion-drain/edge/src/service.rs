@@ -1,5 +1,5 @@
-//! The service that this process is: SIGHUP reads the LDS file again; and systemd, if it is there,
-//! opens and keeps sockets and is notified of each step.
+//! The service that this process is: SIGHUP reads the LDS file again, SIGUSR1 does nothing; and
+//! systemd, if it is there, opens and keeps sockets and is notified of each step.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use orion_drain::lifecycle::Shutdown;
 #[cfg(feature = "systemd")]
 use orion_drain::lifecycle::systemd::{self, PassedSockets};
 use orion_drain::listener_versions::Listeners;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::listener::EdgeListener;
@@ -77,6 +77,15 @@ impl Before {
     }
 }
 
+/// SIGHUP from now on, for [`Service::run`]; SIGUSR1 does nothing from now on. Either would end the
+/// process, with all requests. SIGUSR1 is sent when logs are rotated, and Envoy opens its files again
+/// then; stderr is not ours to open.
+pub(crate) fn hangup() -> io::Result<Signal> {
+    // What was registered stays so.
+    drop(signal(SignalKind::user_defined1())?);
+    signal(SignalKind::hangup())
+}
+
 /// The service, towards what started it.
 #[derive(Clone)]
 pub(crate) struct Service {
@@ -110,9 +119,9 @@ impl Service {
         self,
         shutdown: Shutdown,
         source: Source,
+        mut hangup: Signal,
         replaces: bool,
-    ) -> io::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
+    ) {
         let follow = self.follow(&shutdown);
         tokio::pin!(follow);
         tokio::select! {

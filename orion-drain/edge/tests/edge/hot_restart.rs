@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use orion_drain::listener_versions::handover::{HandoverOptions, take_over};
-use site::Site;
+use site::{Site, Waiting};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -152,6 +152,25 @@ async fn killed_before_it_is_ready_the_new_process_leaves_everything_to_the_old_
     answered(parked).await;
     assert_eq!(site.ask().await.1, "v2");
     assert!(old.is_running());
+}
+
+#[tokio::test]
+async fn told_to_end_before_it_is_ready_the_new_process_ends_at_once_and_the_old_one_serves_on() {
+    let site = Site::new().await;
+    site.update(1);
+    let mut old = site.first(DRAIN).await;
+    let Waiting {
+        process: mut new, ..
+    } = site.next_that_waits(DRAIN).await;
+    new.until("admin: listening on").await;
+    let parked = site.park(16).await;
+    new.process.signal("TERM").await.expect("it is running");
+    new.until("the process before goes on").await;
+    assert_eq!(new.exit().await.code(), Some(0));
+    old.until("the other process ended the handover; serving on")
+        .await;
+    answered(parked).await;
+    assert_eq!(site.ask().await.1, "v1");
 }
 
 #[tokio::test]

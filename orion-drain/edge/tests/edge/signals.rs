@@ -41,6 +41,28 @@ async fn sigint_lets_a_request_finish_and_exits_with_success() {
     a_signal_drains("INT").await;
 }
 
+/// The signals of who rotates logs, and of a terminal that is closed.
+#[tokio::test]
+async fn sighup_and_sigusr1_end_no_request_before_and_in_a_drain() {
+    let (mut edge, mut client, held) = start("--drain-time-s 60").await;
+    let address = edge.address("http").await;
+    for signal in ["USR1", "HUP"] {
+        edge.signal(signal).await;
+        let response = H1::connect(address).await.get("/version").await;
+        assert_eq!(response.ok(), "v1", "{signal}");
+    }
+    edge.signal("TERM").await;
+    edge.until("draining 1 connections").await;
+    for signal in ["USR1", "HUP"] {
+        edge.signal(signal).await;
+        assert_eq!(edge.get("/ready").await.status, 503, "{signal}");
+    }
+    held.answer("done");
+    assert_eq!(client.response().await.ok(), "done");
+    edge.signal("TERM").await;
+    assert_eq!(edge.exit().await.code(), Some(0));
+}
+
 #[tokio::test]
 async fn what_is_left_at_the_deadline_of_a_shutdown_does_not_keep_the_process() {
     let (mut edge, _client, _held) = start("--drain-time-s 1").await;

@@ -2,7 +2,13 @@
 
 use std::net::TcpListener;
 
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
+use tokio::process::Command;
+
 use crate::support::edge::{run, run_with};
+use crate::support::program::{Program, program};
+use crate::support::within;
 
 #[tokio::test]
 async fn a_bootstrap_that_cannot_be_used_ends_the_process_and_names_the_field() {
@@ -55,6 +61,45 @@ fn routed(address: &str) -> String {
          stat_prefix: in, route_config: {{ virtual_hosts: [{{ name: all, domains: ['*'], routes: [{{ \
          match: {{ prefix: / }}, route: {{ cluster: there }} }}] }}] }} }} }}] }}]\n"
     )
+}
+
+/// The listener is there before the process has started: whoever sends the signal waits for no more
+/// than its socket.
+#[tokio::test]
+async fn sigterm_drains_as_soon_as_there_is_a_listener() {
+    for _ in 0..4 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [file, socket] = ["bootstrap.yaml", "in"].map(|name| folder.path().join(name));
+        let any = "socket_address: { address: 127.0.0.1, port_value: 0 }";
+        let path = format!("pipe: {{ path: {} }}", socket.display());
+        std::fs::write(&file, routed("0").replace(any, &path)).expect("the bootstrap");
+        let flags = "--drain-time-s 4 --shutdown-minimum-s 1 --concurrency 64 --runtime-per-worker";
+        let mut command = Command::new(program());
+        command.arg("-c").arg(&file).args(flags.split(' '));
+        let mut edge = Program::start(&mut command);
+        let (at, pid) = (socket.display(), edge.pid());
+        let script = format!("until [ -S {at} ]; do :; done; kill -TERM {pid}");
+        let mut sender = Command::new("sh");
+        let mut sender = sender.args(["-c", &script]).kill_on_drop(true).spawn();
+        let sender = sender.as_mut().expect("a shell");
+        let sent = within("the signal", sender.wait()).await;
+        assert!(sent.expect("it ends").success());
+        // The path is there a moment before its socket listens.
+        let listens = async {
+            loop {
+                match UnixStream::connect(&socket).await {
+                    Ok(client) => break client,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let mut client = within("a listener", listens).await;
+        let asked = client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        asked.await.expect("it is read");
+        rig::h1::head(&mut client).await.expect("an answer");
+        drop(client);
+        assert_eq!(edge.exit().await.code(), Some(0));
+    }
 }
 
 const VALIDATE: &[&str] = &["--mode", "validate"];
@@ -161,11 +206,11 @@ async fn a_bootstrap_that_is_no_regular_file_is_refused_and_so_is_what_it_names(
     assert!(made.expect("mkfifo is there").success());
     let shown = fifo.display().to_string();
     for path in [shown.as_str(), "/dev/zero", "/"] {
-        let mut command = tokio::process::Command::new(crate::support::program::program());
+        let mut command = Command::new(program());
         command
             .args(["--mode", "validate", "-c", path])
             .kill_on_drop(true);
-        let ended = crate::support::within("the end of edge", command.output()).await;
+        let ended = within("the end of edge", command.output()).await;
         let ended = ended.expect("edge starts");
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert!(!ended.status.success(), "{path}: {said}");
