@@ -234,6 +234,7 @@ impl Endpoints {
                 .http2_initial_stream_window_size(STREAM_WINDOW)
                 .http2_initial_connection_window_size(CONNECTION_WINDOW)
                 .http2_max_header_list_size(MAX_HEADER_BYTES)
+                .http1_allow_obsolete_multiline_headers_in_responses(true)
                 .build(dial);
             Box::new(client)
         };

@@ -189,6 +189,18 @@ async fn a_switch_that_nobody_asked_for_is_no_answer() {
     ));
 }
 
+/// As in Envoy; of a request it is refused.
+#[tokio::test]
+async fn a_header_of_a_response_that_is_folded_is_one_line() {
+    let answer = "HTTP/1.1 200 OK\r\nx-a: one\r\n two\r\ncontent-length: 5\r\n\r\nhello";
+    let edge = start_answering(answer).await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    let response = client.get("/").await;
+    let words = response.header("x-a").map(|value| value.split_whitespace());
+    let words: Vec<_> = words.into_iter().flatten().collect();
+    assert_eq!((words, response.ok()), (vec!["one", "two"], "hello".into()));
+}
+
 #[tokio::test]
 async fn a_response_has_one_length_or_none() {
     const CHUNKS: &str = "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
