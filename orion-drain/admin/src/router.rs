@@ -245,7 +245,7 @@ fn stats<H: AdminHost + ?Sized>(
     if query.has("usedonly") {
         snapshot.retain_used();
     }
-    if let Some(types) = query.get("type") {
+    if let Some(types) = query.get("type").filter(|types| !types.is_empty()) {
         let Some(types) = StatTypes::named(types) else {
             return plain(StatusCode::BAD_REQUEST, "invalid &type= param".to_owned());
         };
@@ -277,7 +277,9 @@ fn stats<H: AdminHost + ?Sized>(
                 .map(|(name, text)| json!({ "name": name, "value": text }));
             let mut list: Vec<_> = texts.chain(values).collect();
             list.extend(histograms(&snapshot));
-            json_of(Ok(json!({ "stats": list })))
+            // To the letter as Envoy writes it: there are scripts that look for `"value":0`.
+            let text = json!({ "stats": list }).to_string();
+            respond(StatusCode::OK, "application/json", text)
         }
         Some("prometheus") => respond(
             StatusCode::OK,

@@ -35,7 +35,7 @@ always() {
     see GET /listeners 200 '^http::127.0.0.1:'
     see GET '/listeners?format=json' 200 '"name": "http"'
     see GET '/stats?usedonly' 200 '^listener_manager.listener_added: 1$'
-    see GET '/stats?format=json' 200 '"name": "listener_manager.total_listeners_active"'
+    see GET '/stats?format=json' 200 '"name":"listener_manager.total_listeners_active"'
     see GET /stats/prometheus 200 '^envoy_listener_manager_total_listeners_active{} 1$'
     see GET '/config_dump?resource=static_listeners' 200 '^{}$'
     see GET '/config_dump' 200 '"drain_strategy": "Immediate"'
