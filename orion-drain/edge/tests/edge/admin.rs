@@ -103,6 +103,17 @@ async fn drain_listeners_skip_exit_accepts_and_tells_for_ever() {
     assert!(is_told(&mut H1::connect(inbound).await).await);
 }
 
+/// In Envoy the second request has no effect.
+#[tokio::test]
+async fn drain_listeners_graceful_after_skip_exit_accepts_until_the_drain_time_is_over() {
+    let edge = start().await;
+    let inbound = edge.address("in").await;
+    edge.post("/drain_listeners?graceful&skip_exit").await;
+    edge.post("/drain_listeners?graceful").await;
+    assert!(is_told(&mut H1::connect(inbound).await).await);
+    until_refused(inbound).await;
+}
+
 #[tokio::test]
 async fn drain_listeners_inboundonly_leaves_the_other_directions_alone() {
     let edge = start().await;
