@@ -28,7 +28,7 @@ pub struct ListenersOptions {
     pub max_versions: Option<usize>,
     /// How long connections of a version beyond the cap still have, from the moment when it is
     /// found to be beyond. Default: 5 s, Envoy's default `drain_timeout`, so that they can be asked
-    /// to leave in their protocol's words.
+    /// to leave in their protocol's words. With `Duration::MAX` no drain ends earlier.
     pub floor: Duration,
     /// How many connections may be open over all listeners and versions: Envoy's
     /// [`global_downstream_max_connections`](https://www.envoyproxy.io/docs/envoy/latest/configuration/operations/overload_manager/overload_manager).

@@ -120,11 +120,13 @@ impl<C: ListenerConfig> Inner<C> {
     /// Beyond the soft cap the oldest drains end earlier. None is forgotten, and none ends before
     /// the floor.
     fn hurry(&self, state: &mut State<C>, draining: &[Arc<ListenerVersion<C>>]) {
-        let Some(cap) = self.shared.options.cap() else {
+        let (options, now) = (&self.shared.options, tokio::time::Instant::now());
+        // A floor that no clock can tell is never reached.
+        let deadline = now.into_std().checked_add(options.floor);
+        let (Some(cap), Some(deadline)) = (options.cap(), deadline) else {
             return;
         };
         for name in draining.iter().map(|version| version.name()) {
-            let deadline = tokio::time::Instant::now().into_std() + self.shared.options.floor;
             for oldest in state.set.over_cap(name, cap) {
                 let Some(version) = state.live.get(&oldest) else {
                     continue;

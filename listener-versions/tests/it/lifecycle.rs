@@ -209,6 +209,21 @@ async fn beyond_the_cap_the_oldest_drain_is_hurried_but_keeps_its_floor() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn beyond_the_cap_a_floor_of_the_longest_duration_hurries_no_drain() {
+    let options = ListenersOptions::default()
+        .with_max_versions(1)
+        .with_floor(Duration::MAX);
+    let mut bench = bench(options);
+    let old = bench.content(1).await;
+    let started = tokio::time::Instant::now();
+    let _new = bench.content(2).await;
+    let reported = bench.until("drained 1").await;
+    assert!(!reported.contains(&"hurried 1".to_owned()), "{reported:?}");
+    assert!(started.elapsed() >= DRAIN_TIME, "{:?}", started.elapsed());
+    drop(old);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_graceful_admin_drain_accepts_until_its_time_ends_and_cuts_nothing() {
     let mut bench = bench(ListenersOptions::default());
     let early = bench.content(1).await;
