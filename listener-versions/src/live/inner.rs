@@ -1,7 +1,7 @@
 //! What handles, workers and the driver share: the version set, and the sockets and drains that
 //! execute its effects.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -297,11 +297,11 @@ impl<C: ListenerConfig> Inner<C> {
     pub(crate) fn worker(&self) -> Worker<C> {
         let (acceptors, queue) = mpsc::unbounded_channel();
         let mut state = self.lock();
-        let held_back = state.held_back.as_deref().unwrap_or_default();
-        let is_held_back =
-            |listening| (held_back.iter()).any(|held_back| Arc::ptr_eq(held_back, listening));
-        let there = (state.listening.values())
-            .filter(|listening| listening.current().is_some() && !is_held_back(listening));
+        let held_back = state.held_back.iter().flatten();
+        let held_back: HashSet<_> = held_back.map(Arc::as_ptr).collect();
+        let there = (state.listening.values()).filter(|listening| {
+            listening.current().is_some() && !held_back.contains(&Arc::as_ptr(listening))
+        });
         let acceptor = std::slice::from_ref(&acceptors);
         let later: Vec<_> = there.flat_map(|there| offers(acceptor, there)).collect();
         state.later.extend(later);

@@ -330,7 +330,8 @@ impl<C: ListenerConfig> Listeners<C> {
             self.stop_listeners(direction);
         }
         self.inner.asked_to_leave(DrainReason::Admin, |version| {
-            version.drain.is_some() && !before.contains(&version.number)
+            // Oldest first.
+            version.drain.is_some() && before.binary_search(&version.number).is_err()
         });
         self.draining().collect()
     }
