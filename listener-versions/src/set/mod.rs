@@ -215,11 +215,12 @@ impl<C: ListenerConfig> VersionSet<C> {
         match scope {
             Scope::Static => Vec::new(),
             Scope::Delta { removed } => {
-                let named: HashSet<&str> =
+                let mut named: HashSet<&str> =
                     resources.iter().map(|resource| resource.name()).collect();
+                // One that is named twice is removed once.
                 let known = removed
                     .iter()
-                    .filter(|name| removable(name) && !named.contains(name.as_str()));
+                    .filter(|name| removable(name) && named.insert(name.as_str()));
                 known
                     .filter_map(|name| Some(Arc::clone(self.names.get_key_value(name.as_str())?.0)))
                     .collect()
