@@ -147,6 +147,14 @@ impl SocketFile {
         }
     }
 
+    /// The same for a socket that another process has bound, and that listens no more: the path may
+    /// have been a third one's already when the socket came here.
+    pub(super) fn remove_if_stale(self) {
+        if Self::id_at(&self.path) == Some(self.id) {
+            drop(unlink_if_stale(&self.path));
+        }
+    }
+
     fn id_at(path: &std::path::Path) -> Option<(u64, u64)> {
         use std::os::unix::fs::MetadataExt as _;
 

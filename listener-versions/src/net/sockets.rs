@@ -33,6 +33,9 @@ pub(super) struct Sockets {
     /// The file of a Unix socket, as it was when the socket came here.
     #[cfg(unix)]
     file: Option<SocketFile>,
+    /// Whether another process has bound the sockets.
+    #[cfg(unix)]
+    is_inherited: bool,
     /// What was in the queues when the sockets closed.
     saved: VecDeque<(Socket, SockAddr)>,
     /// Sockets that close as soon as their queues are empty: for what waits there were no
@@ -76,6 +79,8 @@ impl Sockets {
             assignment: Assignment::new(false),
             #[cfg(unix)]
             file: None,
+            #[cfg(unix)]
+            is_inherited: false,
             saved: VecDeque::new(),
             closing: VecDeque::new(),
             is_closed: false,
@@ -96,6 +101,8 @@ impl Sockets {
             options,
             #[cfg(unix)]
             file: SocketFile::at(address),
+            #[cfg(unix)]
+            is_inherited: false,
             open: vec![Open {
                 socket,
                 shared: false,
@@ -139,6 +146,8 @@ impl Sockets {
             options,
             #[cfg(unix)]
             file: SocketFile::at(address),
+            #[cfg(unix)]
+            is_inherited: true,
             open: open.collect(),
             saved: VecDeque::new(),
             closing: VecDeque::new(),
@@ -254,13 +263,12 @@ impl Sockets {
     ///
     /// What another process has too goes on listening, with its queue: those sockets are returned.
     pub(super) fn close(&mut self) -> Vec<Socket> {
-        // While this process listens there, no other one takes the path; so if the file is ours
-        // now, it is when it is removed.
         #[cfg(unix)]
-        if let Some(file) = self
-            .file
-            .take_if(|_| self.open.iter().all(|open| !open.shared))
-        {
+        if self.open.iter().any(|open| open.shared) {
+            self.file = None;
+        } else if let Some(file) = self.file.take_if(|_| !self.is_inherited) {
+            // While this process listens there, no other one takes the path; so if the file is ours
+            // now, it is when it is removed.
             file.remove();
         }
         self.is_closed = true;
@@ -277,7 +285,19 @@ impl Sockets {
                 self.closing.push_back(open.socket);
             }
         }
+        self.leave_path();
         shared
+    }
+
+    /// Once no socket listens any more, the path of an inherited one goes.
+    fn leave_path(&mut self) {
+        #[cfg(unix)]
+        if let Some(file) = self
+            .file
+            .take_if(|_| self.is_closed && self.closing.is_empty())
+        {
+            file.remove_if_stale();
+        }
     }
 
     /// Saves what waits in the queue; `false` if something stays there.
@@ -313,6 +333,7 @@ impl Sockets {
                 Err(error) => return Err(error),
             }
         }
+        self.leave_path();
         Ok(None)
     }
 
@@ -320,6 +341,7 @@ impl Sockets {
     pub(super) fn drop_saved(&mut self) {
         self.saved.clear();
         self.closing.drain(..).for_each(|socket| end(&socket));
+        self.leave_path();
     }
 }
 

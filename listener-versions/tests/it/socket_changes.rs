@@ -124,6 +124,27 @@ async fn an_inherited_unix_socket_that_is_ours_alone_goes_with_its_file() {
     }
 }
 
+#[tokio::test]
+async fn a_path_that_somebody_else_had_taken_before_its_socket_was_inherited_is_left_alone() {
+    let path = path("inherited-late");
+    let socket = std::os::unix::net::UnixListener::bind(&path).expect("a temporary folder");
+    // An operator removes it, and another process listens there.
+    std::fs::remove_file(&path).expect("it is there");
+    let other = tokio::net::UnixListener::bind(&path).expect("a temporary folder");
+    let mut inherited = listener_versions::Inherited::new();
+    inherited.add(socket).expect("it listens");
+    let (listeners, _driver) = listeners();
+    listeners.inherit(inherited);
+    lds(&listeners, [at("a", ListenAddress::Unix(path.clone()), 0)]).await;
+    listeners.own_sockets();
+    lds(&listeners, []).await;
+    UnixStream::connect(&path)
+        .await
+        .expect("the other one is there");
+    drop(other);
+    std::fs::remove_file(&path).expect("it was left alone");
+}
+
 /// The one removes its listener while the other tries to have the path, again and again.
 #[test]
 fn a_path_is_never_removed_under_the_one_that_has_just_taken_it() {
