@@ -13,7 +13,7 @@
 //! | wants an address that another listener keeps, or that cannot be opened | a refusal |
 //! | otherwise | a new version ([`Step::Take`]) |
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -28,8 +28,10 @@ use crate::{Change, FieldError, ListenAddress, ListenerConfig, SocketKey, Update
 mod conflict;
 mod exchange;
 mod sockets;
+mod turns;
 use conflict::Taken;
 use sockets::Next;
+use turns::Turns;
 
 /// A listener's name, and what became of it.
 type Reported = (Arc<str>, Result<Change, UpdateError>);
@@ -45,6 +47,9 @@ pub(crate) struct Plan<'a, C> {
     fresh: HashSet<SocketKey>,
     /// Listeners that have not been decided yet, and the sockets that they want.
     waiting: HashMap<Arc<str>, Arc<Asked>>,
+    /// How often a listener's addresses were looked at.
+    #[cfg(test)]
+    pub(super) looks: usize,
 }
 
 impl<'a, C: ListenerConfig> Plan<'a, C> {
@@ -57,6 +62,8 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
             claimed: HashMap::new(),
             fresh: HashSet::new(),
             waiting: HashMap::new(),
+            #[cfg(test)]
+            looks: 0,
         };
         for name in removed {
             plan.release(name, Next::Gone);
@@ -75,7 +82,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         resources: Vec<Resource<C>>,
         bind: &mut impl FnMut(&C, &Asked, Wanted<'_>) -> io::Result<()>,
     ) {
-        let mut open: Vec<(usize, Candidate<C>)> = Vec::new();
+        let mut open: BTreeMap<usize, Candidate<C>> = BTreeMap::new();
         for (index, resource) in resources.into_iter().enumerate() {
             let name: Arc<str> = match self.set.names.get_key_value(resource.name()) {
                 Some((name, _)) => Arc::clone(name),
@@ -100,30 +107,44 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
                     Err(candidate) => {
                         self.waiting
                             .insert(Arc::clone(&name), Arc::clone(&candidate.asked));
-                        open.push((index, candidate));
+                        open.insert(index, candidate);
                         None
                     }
                 },
             };
             self.steps.push((name, outcome));
         }
-        while !open.is_empty() {
-            let before = open.len();
-            for (index, candidate) in std::mem::take(&mut open) {
-                match self.with_addresses(index, candidate, bind) {
-                    Ok(outcome) => self.decided(index, outcome),
-                    Err(candidate) => open.push((index, candidate)),
+        let mut turns = Turns::default();
+        turns.begin(open.keys().copied());
+        while let Some(index) = turns.next() {
+            let Some(candidate) = open.remove(&index) else {
+                continue;
+            };
+            match self.with_addresses(index, candidate, bind) {
+                Ok(outcome) => self.decided(index, outcome, &mut turns),
+                Err(candidate) => {
+                    let sockets = candidate.asked.sockets.iter().map(|socket| {
+                        let owned = self.set.sockets.get(socket);
+                        (socket, owned.map(|owned| &owned.name))
+                    });
+                    turns.wait(index, sockets);
+                    open.insert(index, candidate);
                 }
             }
-            if open.len() == before {
-                return self.exchange(open, bind);
-            }
+        }
+        if !open.is_empty() {
+            self.exchange(open, turns, bind);
         }
     }
 
-    fn decided(&mut self, index: usize, outcome: Outcome<C>) {
+    fn decided(&mut self, index: usize, outcome: Outcome<C>, turns: &mut Turns) {
         let (name, step) = &mut self.steps[index];
         self.waiting.remove(name);
+        let taken = match &outcome {
+            Ok(Step::Take(candidate)) => &*candidate.asked.sockets,
+            _ => &[],
+        };
+        turns.decided(name, taken);
         *step = Some(outcome);
     }
 
@@ -242,6 +263,10 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         mut candidate: Candidate<C>,
         bind: &mut impl FnMut(&C, &Asked, Wanted<'_>) -> io::Result<()>,
     ) -> Result<Outcome<C>, Candidate<C>> {
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
         let name = Arc::clone(&self.steps[index].0);
         let asked = Arc::clone(&candidate.asked);
         let mut has_to_wait = false;

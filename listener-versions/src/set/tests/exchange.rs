@@ -3,6 +3,8 @@
 
 use super::bench::{Bench, change, error, lines_of, warm};
 use super::config::{Config, at_port, listener};
+use crate::set::plan::Plan;
+use crate::set::{Origin, Wanted};
 use listener_versions::{Change, Update, UpdateError, UpdateReport, VersionState};
 use proptest::prelude::*;
 
@@ -208,6 +210,58 @@ fn an_exchange_with_a_listener_that_warms_is_refused_with_both_names_and_what_to
                 .map(|version| version.config.address.clone())
         };
         assert_eq!([at("a"), at("b")], [81, 80].map(|port| Some(at_port(port))));
+    }
+}
+
+/// How often a listener is looked at in an update in which each of `count` takes the address of the
+/// next one, the last that of the first in a ring, and that of no other one else. If it `fails`,
+/// what the last one wants besides cannot be bound.
+fn looks(count: u16, is_ring: bool, fails: bool, is_reversed: bool) -> usize {
+    const OTHER: u16 = 60_000;
+    let name = |index: u16| format!("{index:05}");
+    let mut bench = Bench::default();
+    bench.lds((0..count).map(|index| listener(&name(index), index + 1, 1)));
+    let moved = |index| {
+        let to = if is_ring {
+            (index + 1) % count
+        } else {
+            index + 1
+        };
+        let moved = listener(&name(index), to + 1, 2);
+        match index + 1 == count {
+            true => moved.and(at_port(OTHER)),
+            false => moved,
+        }
+    };
+    let mut after: Vec<Config> = (0..count).map(moved).collect();
+    if is_reversed {
+        after.reverse();
+    }
+    let mut plan = Plan::new(&bench.set, &[]);
+    let update = Update::lds("v", after);
+    plan.decide(Origin::Lds, update.resources, &mut |_, _, wanted| {
+        let Wanted::Bind(socket) = wanted else {
+            return Ok(());
+        };
+        match fails && *socket.address() == at_port(OTHER) {
+            true => Err(std::io::ErrorKind::AddrInUse.into()),
+            false => Ok(()),
+        }
+    });
+    assert_eq!(plan.is_refused(), fails);
+    plan.looks
+}
+
+#[test]
+fn listeners_that_wait_for_one_another_are_looked_at_as_often_however_many_they_are() {
+    for is_ring in [false, true] {
+        for fails in [false, true] {
+            for is_reversed in [false, true] {
+                let looks = looks(1_000, is_ring, fails, is_reversed);
+                let what = format!("ring: {is_ring}, fails: {fails}, reversed: {is_reversed}");
+                assert!(looks <= 3_000, "{looks} looks at 1 000 listeners, {what}");
+            }
+        }
     }
 }
 
