@@ -556,3 +556,20 @@ async fn a_close_leaves_the_grace_to_those_that_have_spoken() {
         assert!(matches!(served.await, Ok(Outcome::Ended(Ok(())))));
     }
 }
+
+/// Nothing that an RST could answer is to come: only a client that may send more is waited for.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_said_close_is_not_waited_for() {
+    for (field, waited) in [("connection: close\r\n", Duration::ZERO), ("", SECOND)] {
+        let mut rig = serve_ok();
+        if field.is_empty() {
+            rig.drain().await;
+        }
+        rig.send(&format!("GET / HTTP/1.1\r\nhost: a\r\n{field}\r\n"))
+            .await;
+        let start = tokio::time::Instant::now();
+        assert!(rig.rest().await.contains("connection: close\r\n"));
+        rig.served.await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), waited.as_secs(), "{field}");
+    }
+}

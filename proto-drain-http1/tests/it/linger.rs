@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use proto_drain_http1::{
     CloseCode, CloseCounters, CloseCounts, Exchanges, LingerIo, LingerSettings, Lingering,
     WebSocketClientIo, WebSocketIo,
@@ -79,6 +80,17 @@ async fn a_read_into_no_room_is_no_end() {
     server.shutdown().await.unwrap();
     assert_eq!((start.elapsed(), counts(&counters)), (SECOND, [0, 1, 0, 0]));
     drop(client);
+}
+
+#[tokio::test]
+async fn a_flush_reaches_the_transport() {
+    let (server, mut client) = duplex(64);
+    let (settings, counters) = (LingerSettings::default(), CloseCounters::new());
+    let mut server = LingerIo::new(BufStream::new(server), settings, counters);
+    server.write_all(b"response").await.unwrap();
+    assert!(client.read_u8().now_or_never().is_none(), "it is buffered");
+    server.flush().await.unwrap();
+    client.read_exact(&mut [0; 8]).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
