@@ -36,7 +36,7 @@ pub fn handshake(path: &str, key: &str) -> String {
     )
 }
 
-/// A whole message; nobody here sends fragments.
+/// A whole message: none here is sent in fragments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// One of [`opcode`].

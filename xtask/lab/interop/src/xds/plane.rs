@@ -23,7 +23,7 @@ pub(super) struct Plane {
     commands: ChildStdin,
     /// How many lines of it have been read.
     read: usize,
-    /// Requests that nobody has asked for yet.
+    /// Requests that no test has asked for yet.
     heard: Vec<Value>,
 }
 
