@@ -27,8 +27,6 @@ pub struct Exchanges {
     inner: Arc<Inner>,
 }
 
-type Observer = Box<dyn ActivityObserver + Send + Sync>;
-
 /// Relaxed throughout: the flags are read and written by the connection's own task (an exchange
 /// that ends on another task at worst makes the connection look busy until its next poll), and they
 /// publish no other memory.
@@ -67,8 +65,7 @@ struct Inner {
     leaves: AtomicBool,
     /// How far the drain had come at the last response; zero before it.
     spoke_at: AtomicU16,
-    /// Boxed twice: a word, since most connections have none.
-    observer: Option<Box<Observer>>,
+    observer: Option<Box<dyn ActivityObserver + Send + Sync>>,
 }
 
 impl Exchanges {
@@ -84,7 +81,7 @@ impl Exchanges {
     pub fn with_observer(observer: impl ActivityObserver + Send + Sync + 'static) -> Self {
         Self {
             inner: Arc::new(Inner {
-                observer: Some(Box::new(Box::new(observer))),
+                observer: Some(Box::new(observer)),
                 ..Inner::default()
             }),
         }

@@ -1,15 +1,12 @@
 //! Events and spans of a connection: its states, the steps of its drain, and how it ended.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::OnceLock;
-use std::task::{Context, Poll};
 
 use conn_tracker::{CloseReason, ConnGuard, ConnState};
 use drain_signal::DrainHandle;
-use pin_project::{pin_project, pinned_drop};
 use tracing::field::{DisplayValue, Empty, display};
-use tracing::{Span, debug, debug_span, info_span, warn};
+use tracing::{Instrument, Span, debug, debug_span, info_span, warn};
 
 use super::DrainId;
 pub use super::listeners::ListenerTrace;
@@ -158,42 +155,7 @@ impl ConnTrace {
     }
 
     /// Serves the connection in its span. Dropping the returned future drops `future`.
-    pub fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<'_, F> {
-        InSpan {
-            span: &self.connection,
-            future: Some(future),
-        }
-    }
-}
-
-/// As `tracing`'s `Instrumented`, which has a span of its own: five words in every connection.
-#[pin_project(PinnedDrop)]
-struct InSpan<'a, F> {
-    span: &'a Span,
-    /// `None` only in `drop`.
-    #[pin]
-    future: Option<F>,
-}
-
-impl<F: Future> Future for InSpan<'_, F> {
-    type Output = F::Output;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _entered = this.span.enter();
-        match this.future.as_pin_mut() {
-            Some(future) => future.poll(cx),
-            None => Poll::Pending,
-        }
-    }
-}
-
-#[pinned_drop]
-impl<F> PinnedDrop for InSpan<'_, F> {
-    fn drop(self: Pin<&mut Self>) {
-        let mut this = self.project();
-        let _entered = this.span.enter();
-        this.future.set(None);
+    pub fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        future.instrument(self.connection.clone())
     }
 }
