@@ -163,3 +163,24 @@ impl H2DrainSettings {
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gap_spares_the_delayed_close_or_half_of_the_little_that_is_left() {
+        let settings = H2DrainSettings::default();
+        let within = |left| settings.drain_timeout_within(Some(Duration::from_millis(left)));
+        assert_eq!(settings.drain_timeout_within(None), Duration::from_secs(5));
+        for (left, gap) in [
+            (60_000, 5000),
+            (4000, 3000),
+            (2000, 1000),
+            (600, 300),
+            (0, 0),
+        ] {
+            assert_eq!(within(left), Duration::from_millis(gap), "{left} ms");
+        }
+    }
+}

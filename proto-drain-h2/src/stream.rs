@@ -176,3 +176,35 @@ impl Error for StreamError {
         Some(&*self.source)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::ready;
+    use std::pin::pin;
+    use std::task::Waker;
+
+    #[test]
+    fn an_error_says_whether_it_is_the_resets_or_the_services_own() {
+        let resets = ResetHandle::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut fails = pin!(resets.response(ready(Err::<Response<()>, _>("no route"))));
+        let Poll::Ready(Err(failed)) = fails.as_mut().poll(&mut cx) else {
+            panic!("an error is not kept");
+        };
+        let reset = StreamError::reset();
+        let says = |error: &StreamError| {
+            let source = error.source().map(|source| source.to_string());
+            (error.is_reset(), error.to_string(), source.unwrap())
+        };
+        assert_eq!(
+            says(&failed),
+            (false, "stream failed".to_owned(), "no route".to_owned())
+        );
+        let (is_reset, text, _) = says(&reset);
+        assert!(is_reset);
+        assert_eq!(text, "stream reset at the deadline of the drain");
+        let source = reset.source().and_then(|source| source.downcast_ref());
+        assert_eq!(source.and_then(h2::Error::reason), Some(Reason::CANCEL));
+    }
+}

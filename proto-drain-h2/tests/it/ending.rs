@@ -4,12 +4,19 @@
 
 use crate::support;
 
+use bytes::Bytes;
 use drain_signal::{CloseCause, DrainHandle};
+use http_body::Body;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use proto_drain_h2::{
-    CLIENT_PREFACE, GoawayIo, H2Drain, H2DrainSettings, H2Phase, NoticeFirst, StreamsAtDeadline,
-    WireProtocol,
+    CLIENT_PREFACE, GoawayIo, H2Drain, H2DrainSettings, H2Phase, NoticeFirst, ResetStream,
+    StreamError, StreamsAtDeadline, WireProtocol,
 };
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
@@ -279,30 +286,35 @@ async fn the_delayed_close_is_bounded_against_a_peer_that_floods() {
     let settings = H2DrainSettings::default()
         .with_drain_timeout(secs(2))
         .with_delayed_close_timeout(secs(3));
-    let it = pair(Server::Hyper, 1 << 16, &settings);
-    let mut client = RawClient::new(it.client).await;
-    begin(it.trigger, secs(60));
-    for kind in [GOAWAY, GOAWAY] {
-        client.expect(kind).await;
-    }
-    let last = Instant::now();
-    let (mut read, mut write) = tokio::io::split(client.io);
-    let flood = tokio::spawn(async move {
-        let mut sent = 0;
-        while write.write_all(&[0; 1024]).await.is_ok() {
-            sent += 1024;
+    for (settings, limit) in [
+        (settings.clone(), 16 << 20),
+        (settings.with_discard_limit(1 << 20), 1 << 20),
+    ] {
+        let it = pair(Server::Hyper, 1 << 16, &settings);
+        let mut client = RawClient::new(it.client).await;
+        begin(it.trigger, secs(60));
+        for kind in [GOAWAY, GOAWAY] {
+            client.expect(kind).await;
         }
-        sent
-    });
-    assert_eq!(read.read(&mut [0; 1]).await.unwrap(), 0);
-    assert_took(last.elapsed(), secs(3));
-    assert_eq!(it.ended.await.unwrap().output, Some(Ok(())));
-    drop(read);
-    let sent: usize = flood.await.unwrap();
-    assert!(
-        sent <= (16 << 20) + (64 << 10) + 4096,
-        "{sent} bytes were taken"
-    );
+        let last = Instant::now();
+        let (mut read, mut write) = tokio::io::split(client.io);
+        let flood = tokio::spawn(async move {
+            let mut sent = 0;
+            while write.write_all(&[0; 1024]).await.is_ok() {
+                sent += 1024;
+            }
+            sent
+        });
+        assert_eq!(read.read(&mut [0; 1]).await.unwrap(), 0);
+        assert_took(last.elapsed(), secs(3));
+        assert_eq!(it.ended.await.unwrap().output, Some(Ok(())));
+        drop(read);
+        let sent: usize = flood.await.unwrap();
+        assert!(
+            (limit..=limit + (64 << 10) + 4096).contains(&sent),
+            "{sent} bytes were taken"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -437,16 +449,10 @@ async fn a_peer_that_breaks_off_inside_a_frame_behind_the_final_goaway_is_a_good
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_body_that_always_has_more_is_reset_at_the_deadline() {
-    let it = pair(Server::Auto, 1 << 14, &H2DrainSettings::default());
-    let mut client = RawClient::new(it.client).await;
-    client.send(&request(1, "/floods")).await;
-    client.expect(HEADERS).await;
-    let start = Instant::now();
-    begin(it.trigger, secs(4));
+/// Reads a flood on stream 1 with open windows; the RST_STREAM behind it.
+async fn flooded_until_reset(client: &mut RawClient) -> Frame {
     let mut read = 0;
-    let reset = loop {
+    loop {
         let frame = client.next().await.expect("reset, not cut");
         match frame.kind {
             DATA => {
@@ -468,13 +474,85 @@ async fn a_body_that_always_has_more_is_reset_at_the_deadline() {
                     .await
                     .ok();
             }
-            RST_STREAM => break frame,
+            RST_STREAM => return frame,
             _ => {}
         }
-    };
+    }
+}
+
+fn assert_reset_at_the_deadline(reset: &Frame, start: Instant, drain_time: Duration) {
     assert_eq!(reset.payload, [0, 0, 0, 8], "CANCEL");
-    assert!(start.elapsed() >= secs(4) && start.elapsed() <= secs(4) + StreamsAtDeadline::GRACE);
+    let took = reset.at - start;
+    assert!((drain_time..=drain_time + StreamsAtDeadline::GRACE).contains(&took));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_always_has_more_is_reset_at_the_deadline() {
+    let it = pair(Server::Auto, 1 << 14, &H2DrainSettings::default());
+    let mut client = RawClient::new(it.client).await;
+    client.send(&request(1, "/floods")).await;
+    client.expect(HEADERS).await;
+    let start = Instant::now();
+    begin(it.trigger, secs(4));
+    let reset = flooded_until_reset(&mut client).await;
+    assert_reset_at_the_deadline(&reset, start, secs(4));
     assert_eq!(it.ended.await.unwrap().cause, CloseCause::Aborted);
+}
+
+/// A flood of a service stack of its own: it asks before each frame.
+struct Asks(ResetStream);
+
+impl Body for Asks {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, StreamError>>> {
+        let more = Bytes::from_static(&[b'f'; 1000]);
+        let next = self.0.error().map_or(Ok(more), Err);
+        Poll::Ready(Some(next.map(http_body::Frame::data)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_asks_before_each_frame_is_reset_at_the_deadline() {
+    let (client, io) = tokio::io::duplex(1 << 14);
+    let (trigger, signal) = drain_signal::channel();
+    let connection = H2Drain::default().connection(io, |io, parts| {
+        let resets = parts.resets();
+        let service = service_fn(move |_request| {
+            let body = Asks(resets.stream());
+            async { Ok::<_, Infallible>(http::Response::new(body)) }
+        });
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(io), service)
+    });
+    tokio::spawn(drain_signal::drive(connection, signal.watch().unwrap()));
+    let mut client = RawClient::new(client).await;
+    client.send(&request(1, "/")).await;
+    client.expect(HEADERS).await;
+    let start = Instant::now();
+    begin(trigger, secs(4));
+    let reset = flooded_until_reset(&mut client).await;
+    assert_reset_at_the_deadline(&reset, start, secs(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_boxed_server_has_its_gap_and_its_final_goaway() {
+    let (client, io) = tokio::io::duplex(1 << 16);
+    let (trigger, signal) = drain_signal::channel();
+    let connection = H2Drain::default().connection(io, |io, _parts| {
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        Box::pin(builder.serve_connection(TokioIo::new(io), service()))
+    });
+    tokio::spawn(drain_signal::drive(connection, signal.watch().unwrap()));
+    let mut client = RawClient::new(client).await;
+    begin(trigger, secs(60));
+    let notice = client.expect(GOAWAY).await;
+    assert_took(client.expect(GOAWAY).await.at - notice.at, secs(5));
+    assert_took(client.expect_end().await, secs(1));
 }
 
 #[tokio::test(start_paused = true)]

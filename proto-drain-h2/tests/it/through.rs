@@ -105,6 +105,24 @@ async fn a_peer_that_ends_inside_a_frame_was_gone_and_between_frames_it_was_not(
     }
 }
 
+#[tokio::test]
+async fn after_the_end_a_handle_says_whether_any_goaway_was_written() {
+    let error = frame(GOAWAY, 0, 0, &[0, 0, 0, 5, 0, 0, 0, 1]);
+    for (written, told) in [(error, true), (frame(DATA, 0, 1, b"data"), false)] {
+        let (mut client, io) = tokio::io::duplex(256);
+        let (mut io, handle) = GoawayIo::new(io, &H2Drain::default());
+        client.write_all(CLIENT_PREFACE).await.unwrap();
+        io.read_exact(&mut [0; CLIENT_PREFACE.len()]).await.unwrap();
+        io.write_all(&written).await.unwrap();
+        io.flush().await.unwrap();
+        drop(io);
+        assert_eq!(
+            (handle.phase(), handle.goaway_written()),
+            (H2Phase::Closed, told)
+        );
+    }
+}
+
 /// Which streams are served is known when the codec has written its final GOAWAY.
 #[tokio::test(start_paused = true)]
 async fn a_window_update_behind_the_acknowledgement_waits_for_the_final_goaway() {
