@@ -241,7 +241,7 @@ where
         this.reach(DrainPoint::Finishing);
         let share = RandomState::new().hash_one(()) as u32;
         let window = this.finish_window / 4 * 3;
-        let wait = window.mul_f64(f64::from(share) / (f64::from(u32::MAX) + 1.0));
+        let wait = window.mul_f64(f64::from(share) / f64::from(u32::MAX));
         this.not_before = Some(later(Instant::now(), wait));
     }
 

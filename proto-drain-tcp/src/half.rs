@@ -49,6 +49,7 @@ pub(crate) struct Half {
     /// Taken and not delivered: `kept[sent..]`.
     kept: Vec<u8>,
     sent: usize,
+    /// Something was taken since the last flush; as long as anything is kept there is none.
     unflushed: bool,
     /// There is nothing more to read from the source.
     source_ended: bool,
@@ -89,8 +90,8 @@ impl Half {
     }
 
     /// Whether bytes were taken that the other side's transport does not have yet.
-    pub(crate) fn owes(&self) -> bool {
-        self.sent < self.kept.len() || self.unflushed
+    pub(crate) const fn owes(&self) -> bool {
+        self.unflushed
     }
 
     /// Take no more; deliver what was taken, then pass the end on.
@@ -300,5 +301,31 @@ impl Half {
     fn release(&mut self) {
         self.kept = Vec::new();
         self.sent = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{task::Waker, time::Duration};
+    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio_test::io::Builder;
+
+    #[tokio::test]
+    async fn an_idle_direction_owns_no_buffer() {
+        let (mut source, mut near) = duplex(64);
+        source.write_all(b"question").await.unwrap();
+        let mut slow = Builder::new().write(b"que").wait(Duration::ZERO).build();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut half = Half::new(Side::Client);
+        let _moved = half.poll_chunk(&mut cx, &mut near, &mut slow, 64);
+        assert_eq!(half.kept, b"stion");
+        let mut quick = Builder::new().write(b"stion").build();
+        let _moved = half.poll_chunk(&mut cx, &mut near, &mut quick, 64);
+        assert!(
+            half.poll_chunk(&mut cx, &mut near, &mut quick, 64)
+                .is_pending()
+        );
+        assert_eq!(half.kept.capacity(), 0);
     }
 }

@@ -188,7 +188,7 @@ where
     /// Moves bytes both ways until nothing more can move, or it is another task's turn. Ready: look
     /// at the state.
     fn pump(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (mut up_rests, mut down_rests, mut moved) = (false, false, false);
+        let (mut up_rests, mut down_rests, mut both_rest, mut moved) = (false, false, false, false);
         for _ in 0..CHUNKS_A_POLL {
             if !up_rests {
                 up_rests = self.poll_chunk(Side::Client, cx).is_pending();
@@ -198,14 +198,15 @@ where
                 down_rests = self.poll_chunk(Side::Upstream, cx).is_pending();
                 moved |= !down_rests;
             }
-            if up_rests && down_rests {
+            both_rest = up_rests && down_rests;
+            if both_rest {
                 break;
             }
         }
         if moved && (self.stage == Stage::Closing || matches!(self.rule, Rule::WhenStill(_))) {
             self.still_since = Some(Instant::now());
         }
-        if up_rests && down_rests {
+        if both_rest {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();

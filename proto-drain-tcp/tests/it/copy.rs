@@ -82,6 +82,28 @@ async fn a_side_that_does_not_read_stops_the_other_from_being_read() {
         read = upstream.read_exact(&mut got) => { read.unwrap(); }
     }
     assert_eq!(got, vec![7; 32]);
+    assert_eq!(copy.upstream_to_client().delivered, 0);
+
+    upstream.write_all(b"an answer").await.unwrap();
+    tokio::select! {
+        _ = &mut copy => panic!("nobody ended it"),
+        read = client.read_exact(&mut got[..9]) => { read.unwrap(); }
+    }
+    assert_eq!(copy.upstream_to_client().delivered, 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_direction_that_always_has_more_is_copied_on_while_the_other_rests() {
+    let (mut client, mut upstream, copy) = pair(1024);
+    // More chunks than one poll takes, and nothing from outside that would wake the copy again.
+    client.write_all(&[7; 1000]).await.unwrap();
+    tokio::spawn(copy.with_options(CopyOptions::new().with_chunk(1)));
+    let mut got = vec![0; 1000];
+    let read = upstream.read_exact(&mut got);
+    let read = tokio::time::timeout(Duration::from_secs(60), read).await;
+    read.expect("the copy sleeps over what it could take")
+        .unwrap();
+    assert_eq!(got, [7; 1000]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,6 +130,7 @@ async fn what_a_peer_said_before_it_failed_is_still_delivered() {
         ),
         "{error:?}"
     );
+    assert_eq!(error.to_string(), "cannot read from the client");
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,13 +147,10 @@ async fn an_answer_given_before_the_request_was_read_survives_the_failed_write()
     assert_eq!(heard, b"413 too large");
     assert_eq!(report.client_to_upstream.undelivered, 12, "{report:?}");
     assert!(!report.is_lossless());
-    let Ended::Failed(CopyError::Write {
-        side: Side::Upstream,
-        ..
-    }) = report.ended
-    else {
+    let Ended::Failed(error) = report.ended else {
         panic!("{report:?}")
     };
+    assert_eq!(error.to_string(), "cannot write to the upstream");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,8 +3,10 @@
 
 use crate::support;
 
-use drain_signal::{CloseCause, CloseSteps, DrainDecision, DrainEvent, DrainReason, drive};
-use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy, Ended, TcpDrainPolicy};
+use drain_signal::{
+    CloseCause, CloseSteps, DrainDecision, DrainEvent, DrainReason, GracefulClose, drive,
+};
+use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy, DrainPoint, Ended, TcpDrainPolicy};
 use std::{
     collections::BTreeSet,
     io,
@@ -173,6 +175,31 @@ async fn quiet_copies_do_not_all_close_in_one_moment() {
         moments.iter().all(|ms| (59_000..60_000).contains(ms)),
         "{moments:?}"
     );
+    // Over the first three quarters of the last second.
+    let (first, last) = (moments.first().unwrap(), moments.last().unwrap());
+    assert!((500..=800).contains(&(last - first)), "{moments:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_longer_quiet_time_of_the_end_leaves_a_talk_with_shorter_pauses_to_the_deadline() {
+    let options = CopyOptions::new().with_finish_quiet(SECOND / 10);
+    let (mut client, upstream, trigger, ending) = copy(options);
+    echo(upstream);
+    let start = begin(trigger, DRAIN_TIME);
+    loop {
+        let mut answer = [0; 4];
+        // No pause ends with the drain.
+        let pause = SECOND / 20 + SECOND / 1000;
+        if let Ok(end) = tokio::time::timeout(pause, client.read(&mut answer)).await {
+            assert_eq!(end.unwrap(), 0, "bytes that nothing asked for");
+            break;
+        }
+        client.write_all(b"ping").await.unwrap();
+        client.read_exact(&mut answer).await.unwrap();
+    }
+    assert_eq!(start.elapsed(), DRAIN_TIME);
+    let (report, ..) = ending.await.unwrap();
+    assert!(matches!(report.ended, Ended::AtDeadline), "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,13 +235,19 @@ async fn when_quiet_waits_while_something_moves() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_ended_its_half_gets_the_whole_answer_however_quiet_it_is_before() {
-    for options in [
-        policy(TcpDrainPolicy::WhenQuiet(SECOND)),
-        CopyOptions::new(),
+    for (options, promised) in [
+        (policy(TcpDrainPolicy::WhenQuiet(SECOND)), false),
+        (CopyOptions::new(), false),
+        (policy(TcpDrainPolicy::WhenQuiet(SECOND)), true),
     ] {
         let (mut client, mut upstream, trigger, ending) = copy(options);
         begin(trigger, DRAIN_TIME);
         client.write_all(b"question").await.unwrap();
+        if promised {
+            // The upstream has spoken last.
+            upstream.write_all(b"wait").await.unwrap();
+            client.read_exact(&mut [0; 4]).await.unwrap();
+        }
         client.shutdown().await.unwrap();
         let answer = tokio::spawn(async move {
             let mut question = Vec::new();
@@ -365,21 +398,31 @@ async fn what_a_peer_sends_after_our_fin_is_counted_and_bounded_in_time_and_byte
     );
     assert!(report.is_lossless());
 
-    // In bytes: the client sends without end.
-    let (client, upstream, trigger, ending) =
-        copy(policy(TcpDrainPolicy::AtSlot).with_linger(3 * SECOND, 5000));
-    drop(upstream);
-    let start = begin(trigger, DRAIN_TIME);
-    let (mut fin, mut flood) = tokio::io::split(client);
-    fin.read_to_end(&mut Vec::new()).await.unwrap();
-    while flood.write_all(&[0; 100]).await.is_ok() {}
-    let (report, _, at) = ending.await.unwrap();
-    assert!(at - start < SECOND);
-    assert!(
-        (5000..10_000).contains(&report.client_to_upstream.discarded),
-        "{report:?}"
-    );
-    assert!(!report.is_lossless());
+    // In bytes: one side sends without end.
+    for client_floods in [true, false] {
+        let (client, upstream, trigger, ending) =
+            copy(policy(TcpDrainPolicy::AtSlot).with_linger(3 * SECOND, 5000));
+        let (floods, ends) = if client_floods {
+            (client, upstream)
+        } else {
+            (upstream, client)
+        };
+        drop(ends);
+        let start = begin(trigger, DRAIN_TIME);
+        let (mut fin, mut flood) = tokio::io::split(floods);
+        fin.read_to_end(&mut Vec::new()).await.unwrap();
+        while flood.write_all(&[0; 100]).await.is_ok() {}
+        let (report, _, at) = ending.await.unwrap();
+        assert!(at - start < SECOND);
+        let (taken, none) = if client_floods {
+            (report.client_to_upstream, report.upstream_to_client)
+        } else {
+            (report.upstream_to_client, report.client_to_upstream)
+        };
+        assert!((5000..10_000).contains(&taken.discarded), "{report:?}");
+        assert_eq!(none.discarded, 0);
+        assert!(!report.is_lossless());
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -453,6 +496,17 @@ async fn steps_of_any_length_are_taken() {
             assert!(causes.contains(&closed.cause), "{closed:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_copy_says_how_far_its_drain_has_come() {
+    let (near, far) = (duplex(64).0, duplex(64).0);
+    let mut copy = Box::pin(DrainCopy::new(near, far));
+    assert_eq!(copy.point(), DrainPoint::Open);
+    copy.as_mut().finish();
+    assert_eq!(copy.point(), DrainPoint::Finishing);
+    copy.as_mut().abort();
+    assert_eq!(copy.point(), DrainPoint::Deadline);
 }
 
 /// Always has something to say, and takes everything; never makes its task wait.

@@ -4,7 +4,9 @@
 use crate::support;
 
 use drain_signal::drive;
-use proto_drain_tcp::{CloseMode, CopyError, CopyReport, DrainCopy, Ended, Side, reset_on_drop};
+use proto_drain_tcp::{
+    CloseMode, CopyError, CopyOptions, CopyReport, DrainCopy, Ended, Side, reset_on_drop,
+};
 use std::{
     io,
     pin::Pin,
@@ -134,6 +136,37 @@ async fn an_answer_that_ended_before_the_reset_ends_in_fin() {
     while client.write_all(b"more").await.is_ok() {
         tokio::task::yield_now().await;
     }
+    assert!(matches!(copy.await.unwrap().ended, Ended::Failed(_)));
+}
+
+#[tokio::test]
+async fn an_answer_that_had_ended_when_a_write_finds_the_upstream_gone_ends_in_fin() {
+    let (mut client, near) = connection().await;
+    let (far, mut upstream) = connection().await;
+    client.write_all(b"a large body").await.unwrap();
+    upstream.write_all(b"413 too large").await.unwrap();
+    upstream.shutdown().await.unwrap();
+    reset(upstream);
+    // The copy has not run meanwhile: it writes first, and reads the answer and its end behind
+    // that.
+    let report = DrainCopy::new(near, far).await;
+    let Ended::Failed(CopyError::Write { source, .. }) = report.ended else {
+        panic!("{report:?}")
+    };
+    assert_eq!(source.kind(), io::ErrorKind::BrokenPipe);
+    assert_eq!(read_all(client).await, b"413 too large");
+}
+
+#[tokio::test]
+async fn a_reset_is_passed_on_at_once_however_long_the_linger() {
+    let (mut client, near) = connection().await;
+    let (far, upstream) = connection().await;
+    let options = CopyOptions::new().with_linger(Duration::MAX, u64::MAX);
+    let copy = tokio::spawn(DrainCopy::new(near, far).with_options(options));
+    reset(upstream);
+    // The client does not end its side.
+    let end = tokio::time::timeout(Duration::from_secs(20), end(&mut client)).await;
+    assert_reset(&end.expect("the copy waits for the client"));
     assert!(matches!(copy.await.unwrap().ended, Ended::Failed(_)));
 }
 
