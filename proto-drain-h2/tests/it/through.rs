@@ -187,6 +187,7 @@ fn any_unit() -> impl Strategy<Value = Vec<u8>> {
         Just(ping_ack(PAYLOAD)),
         Just(ping_ack(b"another!")),
         Just(frame(PING, 0, 0, PAYLOAD)),
+        Just(frame(WINDOW_UPDATE, 0, 1, &[0, 1, 0, 0])),
         (any::<u8>(), any::<u8>(), bytes()).prop_map(|(kind, flags, payload)| {
             let whole = if matches!(kind, HEADERS | 5 | CONTINUATION) {
                 flags | 4
@@ -308,6 +309,14 @@ proptest! {
                 }
             }
             in_chunks(&mut io, &[&last[..], &answers].concat(), chunks[0]).await;
+            // A WINDOW_UPDATE has waited for it.
+            loop {
+                let got = read_now(&mut io, sizes.next().unwrap()).await;
+                if got.is_empty() {
+                    break;
+                }
+                up.extend(got);
+            }
             assert_eq!((handle.phase(), handle.last_stream_id()), (H2Phase::GoingAway, Some(5)));
             drop(io);
             let mut down = Vec::new();
