@@ -2,7 +2,7 @@
 //! [`GoawayIo`](crate::GoawayIo), and so when the two GOAWAYs are written. The first is written at
 //! `start`; the final one when the gap (`drain_timeout`) is over, or at `finish` if that comes first.
 
-use crate::drain::{H2Drain, H2Parts};
+use crate::drain::H2Parts;
 use crate::handle::{GoawayHandle, WireProtocol};
 use crate::settings::StreamsAtDeadline;
 use crate::shutdown::H2Shutdown;
@@ -36,7 +36,6 @@ pub struct H2Connection<C> {
     #[pin]
     server: C,
     handle: GoawayHandle,
-    drain: H2Drain,
     step: Step,
     /// Started, and not polled since.
     just_started: bool,
@@ -74,11 +73,10 @@ enum Step {
 }
 
 impl<C> H2Connection<C> {
-    pub(crate) fn new(server: C, drain: H2Drain, parts: H2Parts) -> Self {
+    pub(crate) fn new(server: C, parts: H2Parts) -> Self {
         Self {
             server,
             handle: parts.handle,
-            drain,
             step: Step::Serving,
             just_started: false,
             asked: false,
@@ -109,7 +107,11 @@ impl<C: H2Shutdown> H2Connection<C> {
         *this.timer = None;
         if this.handle.protocol() == WireProtocol::Http2 {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let gap = this.drain.settings().cut_to(this.handle.gap(), left);
+            let gap = this
+                .handle
+                .drain()
+                .settings()
+                .cut_to(this.handle.gap(), left);
             this.handle.set_drain_timeout(gap);
             this.handle.notice();
         } else {
@@ -164,8 +166,8 @@ where
                 return Poll::Pending;
             };
             ready!(timer.as_mut().project().sleep.poll(cx));
-            let awaits =
-                this.handle.has_begun() && !this.drain.settings().first_bytes_timeout.is_zero();
+            let awaits = this.handle.has_begun()
+                && !this.handle.drain().settings().first_bytes_timeout.is_zero();
             if *this.step == Step::Held && awaits {
                 // The rest of the preface, and the request behind it, are under way.
                 return Poll::Pending;
@@ -189,7 +191,7 @@ where
         if this.handle.protocol() == WireProtocol::Unknown {
             *this.step = Step::Held;
             *this.timer = Some(Timer::new(
-                this.drain.settings().first_bytes_timeout,
+                this.handle.drain().settings().first_bytes_timeout,
                 deadline,
             ));
         } else {
@@ -200,7 +202,7 @@ where
     fn finish(self: Pin<&mut Self>) {
         // Started in the same turn, or to be started: its gap has been, or will be, measured by
         // what is left.
-        let hurries = self.drain.settings().at_deadline == StreamsAtDeadline::ResetStreams;
+        let hurries = self.handle.drain().settings().at_deadline == StreamsAtDeadline::ResetStreams;
         if hurries && self.step != Step::Held && !self.just_started {
             self.handle.finish();
         }
@@ -208,7 +210,7 @@ where
 
     fn abort(self: Pin<&mut Self>) {
         let this = self.project();
-        match this.drain.settings().at_deadline {
+        match this.handle.drain().settings().at_deadline {
             StreamsAtDeadline::ResetStreams => {
                 *this.step = Step::Aborted;
                 #[cfg(feature = "hyper")]

@@ -62,7 +62,7 @@ impl H2Drain {
         let (io, handle) = GoawayIo::new(io, self);
         let parts = H2Parts { handle };
         let server = serve(io, &parts);
-        H2Connection::new(server, self.clone(), parts)
+        H2Connection::new(server, parts)
     }
 }
 

@@ -1,19 +1,22 @@
 //! The handle: what others may know of the transport's goodbye, and the few orders they may give
 //! it.
 
+use crate::drain::H2Drain;
 use crate::orders::Orders;
 use crate::phase::{H2Event, H2Phase};
 use crate::settings::nanos;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-#[cfg(feature = "hyper")]
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
 #[cfg(feature = "hyper")]
-use crate::reset::{ResetHandle, ResetStream, Waiting};
+use crate::reset::{ResetHandle, ResetStream};
+#[cfg(feature = "hyper")]
+use slab::Slab;
+#[cfg(feature = "hyper")]
+use std::task::Waker;
 
 /// What the client speaks, as far as its first bytes show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,46 +45,60 @@ pub struct GoawayHandle {
 pub(crate) struct Shared {
     phase: AtomicU8,
     protocol: AtomicU8,
-    /// Some bytes have come, and not enough to show the protocol.
-    begun: AtomicBool,
-    lost: AtomicBool,
-    goaway_written: AtomicBool,
-    /// The gap is over; the codec's own shutdown is due.
-    gap_over: AtomicBool,
+    /// What happens at most once, a bit for each.
+    once: AtomicU8,
     last_stream_id: AtomicU32,
     gap_nanos: AtomicU64,
     orders: Orders,
-    /// The streams have been reset: what every frame looks at.
+    waiting: Mutex<Option<Box<Waiting>>>,
+    drain: H2Drain,
+}
+
+/// Some bytes have come, and not enough to show the protocol.
+const BEGUN: u8 = 1;
+const LOST: u8 = 1 << 1;
+const GOAWAY_WRITTEN: u8 = 1 << 2;
+/// The gap is over; the codec's own shutdown is due.
+const GAP_OVER: u8 = 1 << 3;
+/// The streams have been reset: what every frame looks at.
+#[cfg(feature = "hyper")]
+const RESET: u8 = 1 << 4;
+
+/// The tasks that wait for something. Apart, since most connections have none.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    /// For a protocol or a phase.
+    changed: Option<Arc<Notify>>,
+    /// Of the streams that have something to wait for: for their reset.
     #[cfg(feature = "hyper")]
-    reset: AtomicBool,
-    #[cfg(feature = "hyper")]
-    waiting: Mutex<Waiting>,
-    /// Tasks that wait for a protocol or a phase.
-    changed: Notify,
+    pub(crate) resets: Slab<Waker>,
 }
 
 impl GoawayHandle {
-    pub(crate) fn new(gap: Duration) -> Self {
+    pub(crate) fn new(drain: &H2Drain) -> Self {
         let handle = Self {
             shared: Arc::new(Shared {
                 phase: AtomicU8::new(H2Phase::Serving as u8),
                 protocol: AtomicU8::new(WireProtocol::Unknown as u8),
-                begun: AtomicBool::new(false),
-                lost: AtomicBool::new(false),
-                goaway_written: AtomicBool::new(false),
-                gap_over: AtomicBool::new(false),
+                once: AtomicU8::new(0),
                 last_stream_id: AtomicU32::new(u32::MAX),
                 gap_nanos: AtomicU64::new(0),
                 orders: Orders::default(),
-                #[cfg(feature = "hyper")]
-                reset: AtomicBool::new(false),
-                #[cfg(feature = "hyper")]
                 waiting: Mutex::default(),
-                changed: Notify::new(),
+                drain: drain.clone(),
             }),
         };
-        handle.set_drain_timeout(gap);
+        handle.set_drain_timeout(drain.settings().drain_timeout);
         handle
+    }
+
+    #[inline]
+    fn has(&self, once: u8) -> bool {
+        self.shared.once.load(Ordering::Acquire) & once != 0
+    }
+
+    fn set(&self, once: u8) {
+        self.shared.once.fetch_or(once, Ordering::Release);
     }
 
     /// How far the goodbye has come.
@@ -105,11 +122,11 @@ impl GoawayHandle {
     /// Whether the first bytes of a preface, and not all of it, have come.
     #[inline]
     pub(crate) fn has_begun(&self) -> bool {
-        self.shared.begun.load(Ordering::Acquire)
+        self.has(BEGUN)
     }
 
     pub(crate) fn set_begun(&self) {
-        self.shared.begun.store(true, Ordering::Release);
+        self.set(BEGUN);
     }
 
     /// The last stream id of the final GOAWAY, once that was written.
@@ -175,18 +192,17 @@ impl GoawayHandle {
 
     #[cfg(feature = "hyper")]
     pub(crate) fn set_reset(&self) {
-        self.shared.reset.store(true, Ordering::Release);
+        self.set(RESET);
     }
 
     #[cfg(feature = "hyper")]
     #[inline]
     pub(crate) fn is_reset(&self) -> bool {
-        self.shared.reset.load(Ordering::Acquire)
+        self.has(RESET)
     }
 
-    /// The tasks of the streams that wait for their reset.
-    #[cfg(feature = "hyper")]
-    pub(crate) fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    /// The tasks that wait, if there was any so far.
+    pub(crate) fn waiting(&self) -> MutexGuard<'_, Option<Box<Waiting>>> {
         let waiting = self.shared.waiting.lock();
         waiting.unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,13 +210,13 @@ impl GoawayHandle {
     /// Whether a GOAWAY was written, also after the end.
     #[must_use]
     pub fn goaway_written(&self) -> bool {
-        self.shared.goaway_written.load(Ordering::Acquire)
+        self.has(GOAWAY_WRITTEN)
     }
 
     /// Whether the peer was gone, or had been cut, before the connection was at its end.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.shared.lost.load(Ordering::Acquire)
+        self.has(LOST)
     }
 
     /// Waits until [`Self::protocol`] is known.
@@ -224,10 +240,11 @@ impl GoawayHandle {
     }
 
     async fn wait<T>(&self, ready: impl Fn() -> Option<T>) -> T {
+        let notify = self.changes();
         loop {
             // Made before the look: `Notify` counts a notification from here on, also before the
             // first poll.
-            let changed = self.shared.changed.notified();
+            let changed = notify.notified();
             if let Some(value) = ready() {
                 return value;
             }
@@ -235,7 +252,30 @@ impl GoawayHandle {
         }
     }
 
+    /// Notified of every change from now on.
+    fn changes(&self) -> Arc<Notify> {
+        let mut waiting = self.waiting();
+        let changed = &mut waiting.get_or_insert_default().changed;
+        Arc::clone(changed.get_or_insert_default())
+    }
+
+    /// Behind the lock, which a wait takes before its look: the wait is found here, or sees the
+    /// change.
+    fn changed(&self) {
+        let waiting = self.waiting();
+        let changed = waiting.as_ref().and_then(|waiting| waiting.changed.clone());
+        drop(waiting);
+        if let Some(changed) = changed {
+            changed.notify_waiters();
+        }
+    }
+
     // What the transport says.
+
+    /// What it was made with.
+    pub(crate) fn drain(&self) -> &H2Drain {
+        &self.shared.drain
+    }
 
     pub(crate) fn gap(&self) -> Duration {
         Duration::from_nanos(self.shared.gap_nanos.load(Ordering::Acquire))
@@ -253,22 +293,22 @@ impl GoawayHandle {
 
     #[inline]
     pub(crate) fn is_gap_over(&self) -> bool {
-        self.shared.gap_over.load(Ordering::Acquire)
+        self.has(GAP_OVER)
     }
 
     pub(crate) fn set_gap_over(&self) {
-        self.shared.gap_over.store(true, Ordering::Release);
+        self.set(GAP_OVER);
     }
 
     pub(crate) fn set_lost(&self) {
-        self.shared.lost.store(true, Ordering::Release);
+        self.set(LOST);
     }
 
     pub(crate) fn set_protocol(&self, protocol: WireProtocol) {
         self.shared
             .protocol
             .store(protocol as u8, Ordering::Release);
-        self.shared.changed.notify_waiters();
+        self.changed();
     }
 
     /// Takes an event from the wire; what the table forbids (a codec's doing, not ours) leaves the
@@ -281,10 +321,10 @@ impl GoawayHandle {
             self.shared.last_stream_id.store(id, Ordering::Release);
         }
         if next == H2Phase::Noticed || next == H2Phase::GoingAway {
-            self.shared.goaway_written.store(true, Ordering::Release);
+            self.set(GOAWAY_WRITTEN);
         }
         self.shared.phase.store(next as u8, Ordering::Release);
-        self.shared.changed.notify_waiters();
+        self.changed();
         true
     }
 }
@@ -311,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_change_between_the_look_and_the_wait_ends_the_wait() {
-        let handle = GoawayHandle::new(Duration::ZERO);
+        let handle = GoawayHandle::new(&H2Drain::default());
         let mut wait = pin!(handle.wait(|| {
             let phase = handle.phase();
             // The transport's task, right after the look.

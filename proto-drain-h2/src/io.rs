@@ -56,7 +56,6 @@ pub struct GoawayIo<IO> {
     #[pin]
     inner: IO,
     wire: Wire,
-    drain: H2Drain,
     /// Once the server has asked for the close.
     ending: Option<Box<Ending>>,
 }
@@ -66,12 +65,11 @@ impl<IO> GoawayIo<IO> {
     /// connections to themselves; for others [`H2Drain::connection`] makes transport, handle and
     /// connection in one.
     pub fn new(inner: IO, drain: &H2Drain) -> (Self, GoawayHandle) {
-        let wire = Wire::new(drain.settings().drain_timeout);
+        let wire = Wire::new(drain);
         let handle = wire.handle.clone();
         let io = Self {
             inner,
             wire,
-            drain: drain.clone(),
             ending: None,
         };
         (io, handle)
@@ -311,7 +309,7 @@ impl<IO: AsyncRead + AsyncWrite> AsyncWrite for GoawayIo<IO> {
         }
         let ending = this
             .ending
-            .get_or_insert_with(|| Box::new(Ending::new(this.drain)));
+            .get_or_insert_with(|| Box::new(Ending::new(wire.handle.drain())));
         loop {
             let orders = wire.handle.orders().given();
             if let Poll::Ready(result) = ending.poll(cx, inner.as_mut(), wire) {

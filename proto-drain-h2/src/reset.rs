@@ -1,12 +1,11 @@
 //! Resets at the deadline: who orders them, and how a stream waits for the order.
 
+use crate::drain::H2Drain;
 use crate::handle::GoawayHandle;
 use crate::stream::{ResetBody, ResetFuture, ResetService, StreamError};
-use slab::Slab;
 use std::mem;
 use std::panic::catch_unwind;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 /// Resets the streams of one connection, all at once and once.
 ///
@@ -31,9 +30,6 @@ pub struct ResetHandle {
     connection: GoawayHandle,
 }
 
-/// The tasks of the streams that have something to wait for; `None` before there is one.
-pub(crate) type Waiting = Option<Box<Slab<Waker>>>;
-
 impl Default for ResetHandle {
     fn default() -> Self {
         Self::new()
@@ -44,7 +40,7 @@ impl ResetHandle {
     /// A handle for a new connection.
     #[must_use]
     pub fn new() -> Self {
-        Self::of(GoawayHandle::new(Duration::ZERO))
+        Self::of(GoawayHandle::new(&H2Drain::default()))
     }
 
     pub(crate) const fn of(connection: GoawayHandle) -> Self {
@@ -55,8 +51,12 @@ impl ResetHandle {
     pub fn reset(&self) {
         self.connection.set_reset();
         // From here on no stream puts its waker in: behind the lock it sees that.
-        let waiting = self.connection.waiting().take();
-        for (_, waker) in waiting.into_iter().flat_map(|waiting| *waiting) {
+        let mut waiting = self.connection.waiting();
+        let resets = waiting
+            .as_mut()
+            .map(|waiting| mem::take(&mut waiting.resets));
+        drop(waiting);
+        for (_, waker) in resets.into_iter().flatten() {
             // The panic is the executor's, and the panic hook reports it: no other stream, and not
             // the close of the connection, goes without its turn by it.
             catch_unwind(|| waker.wake()).ok();
@@ -153,14 +153,14 @@ impl ResetStream {
         let is_reset = self.is_reset();
         if !is_reset {
             let known = waiting.as_deref_mut();
-            match known.and_then(|waiting| waiting.get_mut(self.place as usize)) {
+            match known.and_then(|waiting| waiting.resets.get_mut(self.place as usize)) {
                 Some(known) => waker = waker.map(|waker| mem::replace(known, waker)),
                 // A connection has 2^31 streams in its life.
                 None => {
-                    let waiting = waiting.get_or_insert_default();
+                    let resets = &mut waiting.get_or_insert_default().resets;
                     self.place = waker
                         .take()
-                        .map_or(NOWHERE, |waker| waiting.insert(waker) as u32)
+                        .map_or(NOWHERE, |waker| resets.insert(waker) as u32)
                 }
             }
         }
@@ -177,7 +177,7 @@ impl ResetStream {
     fn is_registered(&self, waker: &Waker) -> bool {
         let waiting = self.connection.waiting();
         let known = waiting.as_deref();
-        let known = known.and_then(|waiting| waiting.get(self.place as usize));
+        let known = known.and_then(|waiting| waiting.resets.get(self.place as usize));
         known.is_some_and(|known| known.will_wake(waker))
     }
 }
@@ -187,7 +187,8 @@ impl Drop for ResetStream {
         if self.place != NOWHERE {
             let mut waiting = self.connection.waiting();
             let waiters = waiting.as_deref_mut();
-            let removed = waiters.and_then(|waiters| waiters.try_remove(self.place as usize));
+            let removed =
+                waiters.and_then(|waiting| waiting.resets.try_remove(self.place as usize));
             drop(waiting);
             drop(removed);
         }
@@ -207,7 +208,11 @@ mod tests {
     use std::task::Wake;
 
     fn waiting(resets: &ResetHandle) -> usize {
-        resets.connection.waiting().as_deref().map_or(0, Slab::len)
+        resets
+            .connection
+            .waiting()
+            .as_deref()
+            .map_or(0, |waiting| waiting.resets.len())
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn the_sizes_of_the_public_types() {
     });
     let connection = size_of::<crate::GoawayIo<()>>() + crate::handle::SHARED_SIZE;
     assert!(
-        connection + 2 * size_of::<usize>() + size_of::<crate::H2Connection<()>>() <= 224,
+        connection + 2 * size_of::<usize>() + size_of::<crate::H2Connection<()>>() <= 176,
         "{sizes}"
     );
 }

@@ -1,5 +1,6 @@
 //! The wire: where both directions of one transport stand, and how far its goodbye has come.
 
+use crate::drain::H2Drain;
 use crate::frames::{CLIENT_PREFACE, Short, enlarged, missing, ping_ack};
 use crate::handle::{GoawayHandle, WireProtocol};
 use crate::orders::Orders;
@@ -48,9 +49,9 @@ pub(crate) enum Reading {
 }
 
 impl Wire {
-    pub(crate) fn new(gap: Duration) -> Self {
+    pub(crate) fn new(drain: &H2Drain) -> Self {
         Self {
-            handle: GoawayHandle::new(gap),
+            handle: GoawayHandle::new(drain),
             read: FrameWalker::from_client(),
             written: FrameWalker::from_server(),
             protocol: WireProtocol::Unknown,
