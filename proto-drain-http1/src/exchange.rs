@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 
 use drain_signal::DrainDecision;
 
@@ -50,22 +50,38 @@ struct Inner {
     answering: AtomicBool,
     /// The guards that are held.
     active: AtomicU32,
-    tunnel: AtomicBool,
-    broken_off: AtomicBool,
     framed_by_close: AtomicBool,
-    /// Nothing reads what is left of the request's body.
-    discards: AtomicBool,
-    shut_down: AtomicBool,
-    /// The client has said that it sends nothing more.
-    client_ends: AtomicBool,
-    /// The transport's owner closes in stages by itself.
-    owner_waits: AtomicBool,
-    cut: AtomicBool,
-    /// The connection closes as soon as it can.
-    leaves: AtomicBool,
+    /// What happens to a connection at most once, a bit for each.
+    once: AtomicU8,
     /// How far the drain had come at the last response; zero before it.
     spoke_at: AtomicU16,
     observer: Option<Box<dyn ActivityObserver + Send + Sync>>,
+}
+
+const TUNNEL: u8 = 1;
+const BROKEN_OFF: u8 = 1 << 1;
+/// Nothing reads what is left of the request's body.
+const DISCARDS: u8 = 1 << 2;
+const SHUT_DOWN: u8 = 1 << 3;
+/// The client has said that it sends nothing more.
+const CLIENT_ENDS: u8 = 1 << 4;
+/// The transport's owner closes in stages by itself.
+const OWNER_WAITS: u8 = 1 << 5;
+const CUT: u8 = 1 << 6;
+/// The connection closes as soon as it can.
+const LEAVES: u8 = 1 << 7;
+
+impl Inner {
+    /// Whether this has happened.
+    #[inline]
+    fn has(&self, once: u8) -> bool {
+        self.once.load(Ordering::Relaxed) & once != 0
+    }
+
+    /// This happens. Whether it is the first time.
+    fn set(&self, once: u8) -> bool {
+        self.once.fetch_or(once, Ordering::Relaxed) & once == 0
+    }
 }
 
 impl Exchanges {
@@ -187,7 +203,7 @@ impl Exchanges {
     /// The connection is a tunnel from here on (101, or 2xx to CONNECT): the transport wrapper
     /// steps aside, so that half-closing works as without it.
     pub fn switch_to_tunnel(&self) {
-        if !self.inner.tunnel.swap(true, Ordering::Relaxed) {
+        if self.inner.set(TUNNEL) {
             self.report(Activity::Tunnel);
         }
     }
@@ -202,7 +218,7 @@ impl Exchanges {
     /// spread already, and may not speak again before the deadline.
     pub fn leaving(&self, decision: &impl DrainDecision) -> Leaving {
         let leaving = Leaving::ask(decision);
-        if leaving == Leaving::Yes || self.inner.leaves.load(Ordering::Relaxed) {
+        if leaving == Leaving::Yes || self.inner.has(LEAVES) {
             return Leaving::Yes;
         }
         let Some(progress) = decision.progress() else {
@@ -233,11 +249,11 @@ impl Exchanges {
     /// transport is dropped, the client gets RST and not FIN, which would say that it has got
     /// everything.
     pub fn break_off_tunnel(&self) {
-        self.inner.broken_off.store(true, Ordering::Relaxed);
+        self.inner.set(BROKEN_OFF);
     }
 
     pub(crate) fn has_broken_off(&self) -> bool {
-        self.inner.broken_off.load(Ordering::Relaxed)
+        self.inner.has(BROKEN_OFF)
     }
 
     /// The body of the response that is being written ends with the connection
@@ -259,24 +275,24 @@ impl Exchanges {
     /// what comes, up to [`discard_limit`](crate::LingerSettings::discard_limit). A client that
     /// sends everything before it reads must not wait for a server that waits for it.
     pub fn discard_rest(&self) {
-        self.inner.discards.store(true, Ordering::Relaxed);
+        self.inner.set(DISCARDS);
     }
 
     #[inline]
     pub(crate) fn discards_rest(&self) -> bool {
-        self.inner.discards.load(Ordering::Relaxed)
+        self.inner.has(DISCARDS)
     }
 
     /// Whether the connection has become a tunnel.
     #[must_use]
     #[inline]
     pub fn is_tunnel(&self) -> bool {
-        self.inner.tunnel.load(Ordering::Relaxed)
+        self.inner.has(TUNNEL)
     }
 
     /// The owner of the transport ends it: nothing more is written.
     pub(crate) fn shut_down(&self) {
-        self.inner.shut_down.store(true, Ordering::Relaxed);
+        self.inner.set(SHUT_DOWN);
     }
 
     /// The client has said that it sends nothing behind this request (`close`, [RFC 9112 section
@@ -287,41 +303,39 @@ impl Exchanges {
     /// [`DrainService`]: crate::DrainService
     /// [RFC 9112 section 9.6]: https://www.rfc-editor.org/rfc/rfc9112#section-9.6
     pub fn client_ends(&self) {
-        self.inner.client_ends.store(true, Ordering::Relaxed);
+        self.inner.set(CLIENT_ENDS);
     }
 
     /// The owner of the transport closes in stages by itself, as proto-drain-h2's does for HTTP/2:
     /// its shutdown ends with the half-close. A transport that is dropped without one lingers all
     /// the same.
     pub fn owner_waits(&self) {
-        self.inner.owner_waits.store(true, Ordering::Relaxed);
+        self.inner.set(OWNER_WAITS);
     }
 
     /// Whether a shutdown by the owner has nothing to wait for.
     pub(crate) fn nothing_follows(&self, without_tls: bool) -> bool {
         let inner = &self.inner;
-        inner.owner_waits.load(Ordering::Relaxed)
-            || without_tls
-                && inner.client_ends.load(Ordering::Relaxed)
-                && !inner.pending.load(Ordering::Relaxed)
+        inner.has(OWNER_WAITS)
+            || without_tls && inner.has(CLIENT_ENDS) && !inner.pending.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {
-        self.inner.shut_down.load(Ordering::Relaxed)
+        self.inner.has(SHUT_DOWN)
     }
 
     /// The transport, once it is dropped, does not linger.
     pub(crate) fn cut(&self) {
-        self.inner.cut.store(true, Ordering::Relaxed);
+        self.inner.set(CUT);
     }
 
     /// The connection closes as soon as it can: the next response says so.
     pub(crate) fn leave(&self) {
-        self.inner.leaves.store(true, Ordering::Relaxed);
+        self.inner.set(LEAVES);
     }
 
     pub(crate) fn is_cut(&self) -> bool {
-        self.inner.cut.load(Ordering::Relaxed)
+        self.inner.has(CUT)
     }
 
     /// Whether the peer has ever sent a byte.
