@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use conn_tracker::{ConnKind, ConnProtocol};
 use drain_signal::{Goodbye, GracefulClose};
-use pin_project::pin_project;
 use tokio::time::{Instant, Sleep};
 
 use super::Connection;
@@ -16,11 +15,9 @@ use super::age::{Age, Due};
 use super::ending::Ending;
 use super::quiet::{Look, Quiet};
 
-/// A connection that may grow too old or be idle too long.
-#[pin_project]
+/// A connection that may grow too old or be idle too long. It stays where it is.
 pub(super) struct Aging<'a, C> {
-    #[pin]
-    inner: C,
+    inner: Pin<&'a mut C>,
     connection: &'a Connection,
     ending: &'a Ending,
     /// Where it has any.
@@ -46,7 +43,7 @@ struct Idle {
 
 impl<'a, C> Aging<'a, C> {
     pub(super) fn new(
-        inner: C,
+        inner: Pin<&'a mut C>,
         connection: &'a Connection,
         ending: &'a Ending,
         idle: Option<Duration>,
@@ -155,8 +152,8 @@ impl<C: GracefulClose + CloseWhenIdle> Future for Aging<'_, C> {
     type Output = C::Output;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
-        let mut this = self.project();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+        let this = &mut *self;
         loop {
             if let Poll::Ready(output) = this.inner.as_mut().poll(cx) {
                 return Poll::Ready(output);
@@ -164,7 +161,7 @@ impl<C: GracefulClose + CloseWhenIdle> Future for Aging<'_, C> {
             let Some(limits) = this.limits.as_mut() else {
                 return Poll::Pending;
             };
-            let connection = *this.connection;
+            let connection = this.connection;
             let is_over = match ready!(limits.poll(cx, connection)) {
                 Over::Age(Due::Aged) => {
                     if !connection.has_retired() {
@@ -195,17 +192,16 @@ impl<C: GracefulClose + CloseWhenIdle> Future for Aging<'_, C> {
 }
 
 impl<C: GracefulClose + CloseWhenIdle> GracefulClose for Aging<'_, C> {
-    fn start(self: Pin<&mut Self>, goodbye: &Goodbye) {
-        self.project().inner.start(goodbye);
+    fn start(mut self: Pin<&mut Self>, goodbye: &Goodbye) {
+        self.inner.as_mut().start(goodbye);
     }
 
-    fn finish(self: Pin<&mut Self>) {
-        self.project().inner.finish();
+    fn finish(mut self: Pin<&mut Self>) {
+        self.inner.as_mut().finish();
     }
 
-    fn abort(self: Pin<&mut Self>) {
-        let this = self.project();
-        this.ending.cut();
-        this.inner.abort();
+    fn abort(mut self: Pin<&mut Self>) {
+        self.ending.cut();
+        self.inner.as_mut().abort();
     }
 }

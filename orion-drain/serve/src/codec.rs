@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io::{self, Cursor, IoSlice};
 use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf as _;
@@ -74,28 +75,50 @@ impl HyperBuilders {
     }
 
     /// Serves a connection of this codec.
-    pub(super) fn serve<IO, S>(&self, codec: CodecType, io: IO, service: S) -> Codec<'_, IO, S>
+    pub(super) fn serve<IO, S>(
+        self: &Arc<Self>,
+        codec: CodecType,
+        io: IO,
+        service: S,
+    ) -> Codec<IO, S>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Answering,
         StreamTasks: Http2ServerConnExec<S::Future, S::ResBody>,
     {
-        let mut connection = Codec {
-            builders: self,
-            stage: Stage::Ended,
-        };
-        let io = FirstIo::new(Vec::new(), io);
-        connection.stage = match codec {
-            CodecType::Http1 => connection.http1(io, service),
-            CodecType::Http2 => connection.http2(io, service),
+        Codec(match codec {
+            CodecType::Http1 => self.serve_http1(FirstIo::new(Vec::new(), io), service),
+            CodecType::Http2 => self.serve_http2(FirstIo::new(Vec::new(), io), service),
             CodecType::Auto => Stage::Unknown(Box::new(Unknown {
-                io: io.io,
+                builders: Arc::clone(self),
+                io,
                 service,
                 first: Vec::new(),
                 leaves: false,
             })),
-        };
-        connection
+        })
+    }
+
+    fn serve_http1<IO, S>(&self, io: FirstIo<IO>, service: S) -> Stage<IO, S>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Answering,
+    {
+        let served = self.http1.serve_connection(TokioIo::new(io), service);
+        Stage::Http1(Box::pin(Http1 {
+            served: served.with_upgrades(),
+            watch: WatchSlot::default(),
+        }))
+    }
+
+    fn serve_http2<IO, S>(&self, io: FirstIo<IO>, service: S) -> Stage<IO, S>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Answering,
+        StreamTasks: Http2ServerConnExec<S::Future, S::ResBody>,
+    {
+        let served = self.http2.serve_connection(TokioIo::new(io), service);
+        Stage::Http2(Box::pin(served))
     }
 }
 
@@ -112,10 +135,7 @@ pub(super) trait AnswerBody: Body<Error: Into<BoxError>> + 'static {}
 impl<B: Body<Error: Into<BoxError>> + 'static> AnswerBody for B {}
 
 /// A connection of either codec.
-pub(super) struct Codec<'a, IO, S: HttpService<Incoming>> {
-    builders: &'a HyperBuilders,
-    stage: Stage<IO, S>,
-}
+pub(super) struct Codec<IO, S: HttpService<Incoming>>(Stage<IO, S>);
 
 // Boxed, each as large as it is: a connection of HTTP/1 has no room for one of HTTP/2, which takes
 // twice as much, nor for its own beginning; and the layers around it, and the task, are made by
@@ -139,6 +159,7 @@ struct Http1<IO, S: HttpService<Incoming>> {
 type Http2<IO, S> = http2::Connection<TokioIo<FirstIo<IO>>, S, StreamTasks>;
 
 struct Unknown<IO, S> {
+    builders: Arc<HyperBuilders>,
     io: IO,
     service: S,
     first: Vec<u8>,
@@ -146,33 +167,14 @@ struct Unknown<IO, S> {
     leaves: bool,
 }
 
-impl<IO, S> Codec<'_, IO, S>
+impl<IO, S> Codec<IO, S>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Answering,
     StreamTasks: Http2ServerConnExec<S::Future, S::ResBody>,
 {
-    fn http1(&self, io: FirstIo<IO>, service: S) -> Stage<IO, S> {
-        let served = self
-            .builders
-            .http1
-            .serve_connection(TokioIo::new(io), service);
-        Stage::Http1(Box::pin(Http1 {
-            served: served.with_upgrades(),
-            watch: WatchSlot::default(),
-        }))
-    }
-
-    fn http2(&self, io: FirstIo<IO>, service: S) -> Stage<IO, S> {
-        let served = self
-            .builders
-            .http2
-            .serve_connection(TokioIo::new(io), service);
-        Stage::Http2(Box::pin(served))
-    }
-
     fn shut_down(&mut self) {
-        match &mut self.stage {
+        match &mut self.0 {
             Stage::Http1(http1) => http1.as_mut().project().served.graceful_shutdown(),
             Stage::Http2(http2) => http2.as_mut().graceful_shutdown(),
             Stage::Unknown(unknown) => unknown.leaves = true,
@@ -210,7 +212,7 @@ impl<IO: AsyncRead + Unpin, S> Unknown<IO, S> {
     }
 }
 
-impl<IO, S> Future for Codec<'_, IO, S>
+impl<IO, S> Future for Codec<IO, S>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Answering,
@@ -222,14 +224,14 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         loop {
-            let is_http2 = match &mut this.stage {
+            let is_http2 = match &mut this.0 {
                 Stage::Http1(http1) => {
                     let http1 = http1.as_mut().project();
                     let served = http1.watch.poll_around(cx, |cx| http1.served.poll(cx));
                     if let Some(served) = served {
                         return served.map_err(Into::into);
                     }
-                    this.stage = Stage::Ended;
+                    this.0 = Stage::Ended;
                     return Poll::Ready(Err("the client does not take its response".into()));
                 }
                 Stage::Http2(http2) => return http2.as_mut().poll(cx).map_err(Into::into),
@@ -240,13 +242,13 @@ where
                 }
                 Stage::Unknown(unknown) => ready!(unknown.poll_version(cx))?,
             };
-            let Stage::Unknown(known) = mem::replace(&mut this.stage, Stage::Ended) else {
+            let Stage::Unknown(known) = mem::replace(&mut this.0, Stage::Ended) else {
                 return Poll::Pending;
             };
             let io = FirstIo::new(known.first, known.io);
-            this.stage = match is_http2 {
-                true => this.http2(io, known.service),
-                false => this.http1(io, known.service),
+            this.0 = match is_http2 {
+                true => known.builders.serve_http2(io, known.service),
+                false => known.builders.serve_http1(io, known.service),
             };
             if known.leaves {
                 this.shut_down();
@@ -255,7 +257,7 @@ where
     }
 }
 
-impl<IO, S> H2Shutdown for Codec<'_, IO, S>
+impl<IO, S> H2Shutdown for Codec<IO, S>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Answering,

@@ -68,8 +68,6 @@ struct Inner {
     decision: Decision<DrainWatch>,
     requests: AtomicU64,
     trace: ConnTrace,
-    /// Its own behaviour; unset, that of its listener counts.
-    behavior: Cell,
     listener: OnceLock<SharedBehavior>,
     /// Its decision has said yes: a response has informed its client.
     asked: AtomicBool,
@@ -87,6 +85,8 @@ struct Inner {
 /// What most connections do not have while they are served.
 #[derive(Debug, Default)]
 struct Rare {
+    /// Its own behaviour; unset, that of its listener counts.
+    behavior: Cell,
     started: OnceLock<Instant>,
     /// What its transport knows, once it is a tunnel that HTTP/1 has become.
     exchanges: OnceLock<Exchanges>,
@@ -117,7 +117,6 @@ impl Connection {
                 decision: node.decision(watch),
                 requests: AtomicU64::new(0),
                 trace,
-                behavior: Cell::default(),
                 listener: OnceLock::new(),
                 asked: AtomicBool::new(false),
                 peer: OnceLock::new(),
@@ -216,7 +215,7 @@ impl Connection {
     /// What it does when it drains: its own behaviour, else its listener's, else `auto`.
     pub fn behavior(&self) -> ProtocolDrainBehavior {
         let inner = &self.inner;
-        let own = inner.behavior.get();
+        let own = inner.rare.get().and_then(|rare| rare.behavior.get());
         own.or_else(|| inner.listener.get().map(SharedBehavior::get))
             .unwrap_or_default()
     }
@@ -228,7 +227,7 @@ impl Connection {
 
     /// The connection's slot is now, also without a drain, with a behaviour of its own.
     pub fn start_draining(&self, behavior: &ProtocolDrainBehavior) {
-        self.inner.behavior.set(behavior);
+        self.rare().behavior.set(behavior);
         self.drain().start_now();
     }
 

@@ -18,7 +18,7 @@ use super::{CodecType, Connection, ConnectionAge, HttpCounts, HttpTimeouts};
 /// to clone.
 #[derive(Debug, Clone)]
 pub struct HttpServer {
-    pub(super) builders: HyperBuilders,
+    pub(super) builders: Arc<HyperBuilders>,
     pub(super) codec: CodecType,
     pub(super) drain: HttpDrain,
     pub(super) jitter: Option<Arc<Jitter>>,
@@ -39,7 +39,7 @@ impl HttpServer {
         let mut builders = HyperBuilders::new();
         envoys_limits(&mut builders);
         Self {
-            builders,
+            builders: Arc::new(builders),
             codec,
             drain: HttpDrain::new()
                 .with_drain_timeout(timeouts.drain)
@@ -99,7 +99,7 @@ impl HttpServer {
     /// 8441](https://www.rfc-editor.org/rfc/rfc8441)): upgrades over HTTP/2.
     #[must_use]
     pub fn with_extended_connect(mut self) -> Self {
-        self.builders.http2().enable_connect_protocol();
+        self.builders().http2().enable_connect_protocol();
         self
     }
 
@@ -114,10 +114,11 @@ impl HttpServer {
     /// may take, 60 KiB, for HTTP/1.
     #[must_use]
     pub fn with_buffer_limit(mut self, bytes: u32) -> Self {
-        self.builders
+        let builders = self.builders();
+        builders
             .http1()
             .max_buf_size((bytes as usize).max(MAX_HEADER_BYTES as usize));
-        self.builders.http2().max_send_buf_size(bytes as usize);
+        builders.http2().max_send_buf_size(bytes as usize);
         self
     }
 
@@ -126,8 +127,9 @@ impl HttpServer {
     /// set again afterwards.
     #[must_use]
     pub fn with_hyper(mut self, settings: impl FnOnce(&mut HyperBuilders)) -> Self {
-        settings(&mut self.builders);
-        self.builders.set_own();
+        let builders = self.builders();
+        settings(builders);
+        builders.set_own();
         self
     }
 
@@ -211,6 +213,10 @@ impl HttpServer {
     pub fn with_connection_shown(mut self, shown: ConnectionShown) -> Self {
         self.requests().shown = shown;
         self
+    }
+
+    fn builders(&mut self) -> &mut HyperBuilders {
+        Arc::make_mut(&mut self.builders)
     }
 
     fn requests(&mut self) -> &mut RequestSettings {

@@ -22,10 +22,15 @@ pub(super) struct Tracked<'a, C, F> {
     connection: &'a Connection,
     /// Called once, when the goodbye begins: Envoy's `downstream_cx_drain_close`.
     on_start: Option<F>,
+    /// What its behaviour asks for beside the words of its protocol.
+    own: Option<Box<Own>>,
+}
+
+enum Own {
     /// What it leaves unsaid in a drain. A limit of its own makes it say it.
-    unsaid: Option<Box<Goodbye>>,
-    /// When it is cut, if its behaviour says how long after its slot that is.
-    cut: Option<Pin<Box<Sleep>>>,
+    Unsaid(Goodbye),
+    /// When it is cut.
+    Cut(Pin<Box<Sleep>>),
 }
 
 impl<'a, C, F: FnOnce()> Tracked<'a, C, F> {
@@ -34,13 +39,18 @@ impl<'a, C, F: FnOnce()> Tracked<'a, C, F> {
             inner,
             connection,
             on_start: Some(on_start),
-            unsaid: None,
-            cut: None,
+            own: None,
         }
     }
 }
 
 impl<C: GracefulClose, F: FnOnce()> Tracked<'_, C, F> {
+    /// Its goodbye has begun, and it has said nothing.
+    #[inline]
+    fn is_silent(&self) -> bool {
+        matches!(self.own.as_deref(), Some(Own::Unsaid(_)))
+    }
+
     /// Its goodbye begins in its protocol's words.
     fn say(self: Pin<&mut Self>, goodbye: &Goodbye) {
         let this = self.project();
@@ -58,9 +68,10 @@ impl<C: GracefulClose, F: FnOnce()> Future for Tracked<'_, C, F> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let mut polled = self.as_mut().project().inner.poll(cx);
-        if polled.is_pending() && self.unsaid.is_some() && self.connection.is_limited() {
-            if let Some(goodbye) = self.as_mut().project().unsaid.take() {
-                self.as_mut().say(&goodbye);
+        if polled.is_pending() && self.is_silent() && self.connection.is_limited() {
+            let own = self.as_mut().project().own.take();
+            if let Some(Own::Unsaid(goodbye)) = own.as_deref() {
+                self.as_mut().say(goodbye);
                 polled = self.as_mut().project().inner.poll(cx);
             }
         }
@@ -71,9 +82,9 @@ impl<C: GracefulClose, F: FnOnce()> Future for Tracked<'_, C, F> {
                 on_start();
             }
         }
-        if let (Poll::Pending, Some(cut)) = (&polled, this.cut.as_mut()) {
+        if let (Poll::Pending, Some(Own::Cut(cut))) = (&polled, this.own.as_deref_mut()) {
             if cut.as_mut().poll(cx).is_ready() {
-                *this.cut = None;
+                *this.own = None;
                 this.connection
                     .guard()
                     .set_close_reason(CloseReason::Deadline);
@@ -91,18 +102,21 @@ impl<C: GracefulClose, F: FnOnce()> GracefulClose for Tracked<'_, C, F> {
         this.connection.started();
         match this.connection.manner(this.connection.guard().protocol()) {
             Manner::Silent => {
-                *this.unsaid = Some(Box::new(goodbye.clone()));
+                *this.own = Some(Box::new(Own::Unsaid(goodbye.clone())));
                 return;
             }
-            Manner::CutAfter(time) => *this.cut = Some(Box::pin(tokio::time::sleep(time))),
+            Manner::CutAfter(time) => {
+                let cut = Box::pin(tokio::time::sleep(time));
+                *this.own = Some(Box::new(Own::Cut(cut)));
+            }
             Manner::Says => {}
         }
         self.say(goodbye);
     }
 
     fn finish(self: Pin<&mut Self>) {
-        let this = self.project();
-        if this.unsaid.is_none() {
+        if !self.is_silent() {
+            let this = self.project();
             let connection = this.connection;
             connection
                 .trace()

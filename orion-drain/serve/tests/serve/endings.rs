@@ -1,6 +1,11 @@
 //! Envoy's `downstream_cx_destroy_*`, `_idle_timeout` and `_max_duration_reached`: a table of ways
 //! in which a connection ends.
 
+use std::sync::OnceLock;
+use std::task::{Context, Waker};
+
+use orion_drain_serve::{ConnectionEnd, HttpCounts};
+
 use super::*;
 
 /// What is not zero of connections, without what every connection counts.
@@ -253,4 +258,45 @@ async fn a_failure_is_told_from_a_connection_that_ends_by_itself() {
     drop(client);
     drop(served.await.unwrap());
     closed_by(CloseReason::Finished, &listener);
+}
+
+/// How many connections the registry lists when a transport is gone.
+#[derive(Debug, Default)]
+struct Listed {
+    tracker: OnceLock<ConnTracker>,
+    at_the_end: OnceLock<usize>,
+}
+
+impl HttpCounts for Listed {
+    fn connection_closed(&self, _: ConnectionEnd) {
+        let listed = self.tracker.get().expect("it is set first").len();
+        self.at_the_end.set(listed).expect("one connection");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_dropped_is_listed_until_its_transport_is_gone() {
+    for polls in [0, 1] {
+        let listener = Listener::new(DrainStrategy::Immediate);
+        let listed = Arc::new(Listed::default());
+        listed.tracker.set(listener.tracker.clone()).unwrap();
+        let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), listed.clone());
+        let (_client, accepted) = duplex(1024);
+        let connection = listener.connection().unwrap();
+        let mut served = Box::pin(serve_http(
+            accepted,
+            service_fn(answer),
+            connection,
+            &server,
+        ));
+        for _ in 0..polls {
+            let polled = served
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending());
+        }
+        drop(served);
+        assert_eq!(listed.at_the_end.get(), Some(&1), "{polls}");
+        assert_eq!(listener.tracker.len(), 0);
+    }
 }
