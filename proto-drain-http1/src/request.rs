@@ -177,7 +177,12 @@ fn switches(connect: bool, status: StatusCode) -> bool {
 #[inline]
 pub(crate) fn says_close<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
-    headers.contains_key(http::header::CONNECTION) && has_token(headers, b"close")
+    match headers.get(http::header::CONNECTION) {
+        None => false,
+        // Nearly every field that is there says this alone, or `keep-alive`.
+        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"close") => true,
+        Some(_) => has_token(headers, b"close"),
+    }
 }
 
 /// Whether a response has no body, whatever its headers say (RFC 9112 section 6.3).
