@@ -277,6 +277,7 @@ pub(super) struct FirstIo<IO> {
 }
 
 impl<IO> FirstIo<IO> {
+    #[inline]
     fn new(first: Vec<u8>, io: IO) -> Self {
         let first = (!first.is_empty()).then(|| Box::new(Cursor::new(first)));
         Self { first, io }
