@@ -87,7 +87,7 @@ impl<IO> GoawayIo<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite> AsyncRead for GoawayIo<IO> {
-    #[inline]
+    #[inline(always)]
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -148,6 +148,7 @@ impl<IO: AsyncRead + AsyncWrite> AsyncRead for GoawayIo<IO> {
 }
 
 /// How many bytes came.
+#[inline(always)]
 fn read<IO: AsyncRead>(
     inner: Pin<&mut IO>,
     cx: &mut Context<'_>,
@@ -239,6 +240,7 @@ fn write_framed<IO: AsyncWrite>(
     }
 }
 
+#[inline]
 fn write<IO: AsyncWrite>(
     inner: Pin<&mut IO>,
     cx: &mut Context<'_>,

@@ -377,7 +377,7 @@ impl<IO: AsyncRead + Unpin> LingerIo<IO> {
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for LingerIo<IO> {
-    #[inline]
+    #[inline(always)]
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

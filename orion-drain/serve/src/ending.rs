@@ -159,7 +159,7 @@ impl<IO> PinnedDrop for EndingIo<IO> {
 }
 
 impl<IO: AsyncRead> AsyncRead for EndingIo<IO> {
-    #[inline]
+    #[inline(always)]
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

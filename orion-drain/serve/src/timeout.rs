@@ -92,7 +92,7 @@ impl<IO> HeadTimeoutIo<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite> AsyncRead for HeadTimeoutIo<IO> {
-    #[inline]
+    #[inline(always)]
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -231,6 +231,7 @@ impl Wire {
     }
 
     /// Writes what goes before anything else.
+    #[inline]
     fn poll_out<IO: AsyncWrite>(
         &mut self,
         mut io: Pin<&mut IO>,
