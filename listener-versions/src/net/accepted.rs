@@ -1,6 +1,7 @@
 //! An accepted connection, and its way into a filter chain.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use conn_tracker::{ConnGuard, ConnRequest, Peer};
@@ -42,6 +43,34 @@ impl<C> Accepted<C> {
     pub fn local(&self) -> ListenAddress {
         let local = self.stream.local();
         local.unwrap_or_else(|| self.version.configured().clone())
+    }
+
+    /// The address that the client meant, where the kernel has redirected its connection to this
+    /// listener (`REDIRECT` and `DNAT` of iptables or nftables; Envoy's listener filter
+    /// `original_dst`). It is asked for here (`SO_ORIGINAL_DST`), and not before.
+    ///
+    /// `None` if it was not redirected. A transparent proxy (`TPROXY`) has the address in
+    /// [`local`](Self::local). Linux only; elsewhere `None`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io;
+    /// use listener_versions::Accepted;
+    /// use tokio::net::TcpStream;
+    ///
+    /// async fn relay<C>(mut accepted: Accepted<C>) -> io::Result<()> {
+    ///     let Some(wanted) = accepted.original_destination() else {
+    ///         return Ok(()); // it came straight: where to?
+    ///     };
+    ///     let mut upstream = TcpStream::connect(wanted).await?;
+    ///     tokio::io::copy_bidirectional(&mut accepted.stream, &mut upstream).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn original_destination(&self) -> Option<SocketAddr> {
+        self.stream.original_destination()
     }
 }
 

@@ -1,6 +1,7 @@
 //! An accepted connection: TCP or Unix, read and written alike.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -33,6 +34,27 @@ impl Stream {
             Self::Tcp(stream) => Ok(stream),
             #[cfg(unix)]
             other @ Self::Unix(_) => Err(other),
+        }
+    }
+
+    /// The address that the client meant, where the kernel has redirected its connection.
+    pub(super) fn original_destination(&self) -> Option<SocketAddr> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Tcp(stream) => {
+                let (socket, local) = (socket2::SockRef::from(stream), stream.local_addr().ok()?);
+                // An IPv4 client of an IPv6 socket arrives as a mapped address.
+                let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+                let original = match local {
+                    SocketAddr::V4(_) => socket.original_dst_v4(),
+                    SocketAddr::V6(_) => socket.original_dst_v6(),
+                };
+                let original = original.ok()?.as_socket()?;
+                // The kernel knows all connections that it follows, also those that came straight.
+                let differs = (original.ip(), original.port()) != (local.ip(), local.port());
+                differs.then_some(original)
+            }
+            _ => None,
         }
     }
 

@@ -6,13 +6,15 @@ use std::io::{self, Read as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 
 use crate::common::wire::{bounded, free};
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings};
 use listener_versions::{
-    Accepted, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update, socket2,
+    Accepted, ListenAddress, ListenerConfig, Listeners, ListenersOptions, SocketOptions, Update,
+    socket2,
 };
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::io::AsyncWriteExt;
@@ -21,9 +23,9 @@ use tokio::io::AsyncWriteExt;
 struct Namespace(String);
 
 impl Namespace {
-    /// `None` if this user may not make one.
-    fn new() -> Option<Self> {
-        let namespace = Self(format!("listener-versions-{}", std::process::id()));
+    /// `None` if this user may not make one. `test` is one of this process.
+    fn new(test: &str) -> Option<Self> {
+        let namespace = Self(format!("listener-versions-{test}-{}", std::process::id()));
         let name = &*namespace.0;
         let commands = [
             vec!["netns", "add", name],
@@ -34,6 +36,21 @@ impl Namespace {
             output.is_ok_and(|output| output.status.success())
         };
         commands.iter().all(succeeds).then_some(namespace)
+    }
+
+    /// Connections to each port `from` go to its port `to`. Whether they do: not each system has the
+    /// program.
+    fn redirect(&self, ports: &[(u16, u16)]) -> bool {
+        let rules = ports.iter();
+        let rules = rules.map(|(from, to)| format!("tcp dport {from} redirect to :{to};"));
+        let chain = format!(
+            "chain c {{ type nat hook output priority -100; {} }};",
+            rules.collect::<String>()
+        );
+        let args = ["netns", "exec", &self.0, "nft"];
+        let table = format!("table inet t {{ {chain} }}");
+        let output = Command::new("ip").args(args).arg(table).output();
+        output.is_ok_and(|output| output.status.success())
     }
 
     /// Runs this in a thread that is in the namespace: a socket stays where it was made.
@@ -54,9 +71,19 @@ impl Drop for Namespace {
 }
 
 struct Config {
-    namespace: std::sync::Arc<Namespace>,
+    namespace: Arc<Namespace>,
     address: ListenAddress,
     content: u8,
+}
+
+impl Config {
+    fn new(namespace: &Arc<Namespace>, address: ListenAddress, content: u8) -> Self {
+        Self {
+            namespace: Arc::clone(namespace),
+            address,
+            content,
+        }
+    }
 }
 
 impl ListenerConfig for Config {
@@ -72,6 +99,10 @@ impl ListenerConfig for Config {
 
     fn same_content(&self, other: &Self) -> bool {
         self.content == other.content
+    }
+
+    fn socket_options(&self, _: &ListenAddress) -> SocketOptions {
+        SocketOptions::default().with_dual_stack(true)
     }
 
     fn bind(&self, address: &ListenAddress) -> io::Result<socket2::Socket> {
@@ -93,11 +124,11 @@ async fn serve(mut accepted: Accepted<Config>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_of_another_network_namespace_is_served_by_every_version() {
-    let Some(namespace) = Namespace::new() else {
+    let Some(namespace) = Namespace::new("bind") else {
         eprintln!("skipped: this user may not make a network namespace");
         return;
     };
-    let namespace = std::sync::Arc::new(namespace);
+    let namespace = Arc::new(namespace);
     let root = DrainManager::root(DrainSettings::default());
     let (listeners, driver) =
         Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
@@ -106,18 +137,70 @@ async fn a_socket_of_another_network_namespace_is_served_by_every_version() {
     let address = free();
     let at = address.as_socket().expect("TCP");
     for content in 1..3 {
-        let config = Config {
-            namespace: std::sync::Arc::clone(&namespace),
-            address: address.clone(),
-            content,
-        };
+        let config = Config::new(&namespace, address.clone(), content);
         let report = listeners.apply(Update::lds("v", [config])).await;
         report.into_result().expect("it is taken");
-        let client = std::sync::Arc::clone(&namespace);
+        let client = Arc::clone(&namespace);
         let asked = tokio::task::spawn_blocking(move || client.run(|| ask(at)));
         let version = bounded(asked).await.expect("no panic");
         assert_eq!(version.expect("it is served"), content);
         let outside = ask(at).expect_err("it listens in the other namespace only");
         assert_eq!(outside.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
+
+/// What the server has to say, in whole.
+fn ask_all(address: &str) -> io::Result<String> {
+    let mut answer = String::new();
+    TcpStream::connect(address)?.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+async fn tell_original(mut accepted: Accepted<Config>) {
+    let original = accepted.original_destination();
+    let answer = original.map_or_else(|| "straight".to_owned(), |address| address.to_string());
+    drop(accepted.stream.write_all(answer.as_bytes()).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redirected_connection_tells_where_its_client_wanted_to_go() {
+    let namespace = Namespace::new("redirect");
+    let Some(namespace) = namespace.filter(|it| it.redirect(&[(9, 1001), (10, 1002)])) else {
+        eprintln!("skipped: this user may not redirect connections, or there is no nft");
+        return;
+    };
+    let namespace = Arc::new(namespace);
+    let root = DrainManager::root(DrainSettings::default());
+    let (listeners, driver) =
+        Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
+    tokio::spawn(driver);
+    tokio::spawn(listeners.worker().run_each(tell_original));
+    let both = [
+        // Where it listens, what is redirected there, and what comes straight.
+        (
+            "127.0.0.1:1001",
+            &["127.0.0.9:9"][..],
+            &["127.0.0.1:1001"][..],
+        ),
+        (
+            "[::]:1002", // and IPv4, as mapped addresses
+            &["127.0.0.9:10", "[::1]:10"],
+            &["127.0.0.1:1002", "[::1]:1002"],
+        ),
+    ];
+    for (content, (listening, redirected, straight)) in (1..).zip(both) {
+        let address: SocketAddr = listening.parse().expect("an address");
+        let config = Config::new(&namespace, address.into(), content);
+        let report = listeners.apply(Update::lds("v", [config])).await;
+        report.into_result().expect("it is taken");
+        let answers = redirected.iter().map(|&address| (address, address));
+        let answers = answers.chain(straight.iter().map(|&address| (address, "straight")));
+        for (address, answer) in answers {
+            let client = Arc::clone(&namespace);
+            let asked = tokio::task::spawn_blocking(move || client.run(|| ask_all(address)));
+            let told = bounded(asked).await.expect("no panic");
+            let told = told.unwrap_or_else(|error| panic!("{address}: {error}"));
+            assert_eq!(told, answer, "{address}");
+        }
     }
 }
