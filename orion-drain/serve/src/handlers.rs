@@ -19,7 +19,7 @@ use pin_project::pin_project;
 use super::http::serve_codec;
 use super::run::Handler;
 use super::tracked::Tracked;
-use super::{CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody};
+use super::{CodecType, Connection, HttpServer, ReceivedBody};
 
 /// Serves every connection with one HTTP service, over HTTP/1.1 or HTTP/2 as its client speaks.
 ///
@@ -55,13 +55,11 @@ pub struct Http<S> {
 }
 
 impl<S> Http<S> {
-    /// Serves with a hyper service, with the default [`HttpTimeouts`] and no statistics. Each
-    /// connection gets a clone.
+    /// Serves with a hyper service, as [`HttpServer::default`] says. Each connection gets a clone.
     pub fn new(service: S) -> Self {
-        let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), Arc::new(()));
         Self {
             service,
-            server: Arc::new(server),
+            server: Arc::default(),
             #[cfg(feature = "tls")]
             tls: None,
         }

@@ -247,6 +247,13 @@ impl HttpServer {
     }
 }
 
+/// Either version, by ALPN or the first bytes; [`HttpTimeouts::default`]; counts nothing.
+impl Default for HttpServer {
+    fn default() -> Self {
+        Self::new(CodecType::Auto, &HttpTimeouts::default(), Arc::new(()))
+    }
+}
+
 impl AsRef<Self> for HttpServer {
     fn as_ref(&self) -> &Self {
         self

@@ -68,6 +68,13 @@ impl TcpServer {
     }
 }
 
+/// Relays with [`CopyOptions::new`], for ever if nothing moves, and counts nothing.
+impl Default for TcpServer {
+    fn default() -> Self {
+        Self::new(CopyOptions::new(), Arc::new(()))
+    }
+}
+
 /// Relays a TCP connection to its end. A side that was reset makes the other one end in RST, where
 /// that is a TCP connection ([`TcpStream`](tokio::net::TcpStream),
 /// [`Stream`](listener_versions::Stream), rustls over either).
@@ -84,10 +91,9 @@ impl TcpServer {
 /// use std::sync::Arc;
 /// use listener_versions::Accepted;
 /// use orion_drain_serve::{Connection, ListenOn, TcpServer, serve_tcp};
-/// use proto_drain_tcp::CopyOptions;
 /// use tokio::net::TcpStream;
 ///
-/// let server = Arc::new(TcpServer::new(CopyOptions::new(), Arc::new(()))); // counts nothing
+/// let server = Arc::new(TcpServer::default()); // counts nothing
 /// let handler = move |accepted: Accepted<ListenOn>| {
 ///     let server = Arc::clone(&server);
 ///     async move {
