@@ -250,9 +250,14 @@ impl ListenersManager {
 const INSPECTOR_TIMEOUT: Duration = Duration::from_secs(15);
 
 async fn process_listener_update(accepted: Accepted<Listener>) {
+    let original_destination_address = accepted.original_destination();
     let (stream, accepted) = accepted.split();
     let inspecting = inspect_client_hello(Box::new(stream));
     let inspecting = accepted.watch.run_until_expired(inspecting);
+    assert_eq!(
+        original_destination_address, None,
+        "nothing redirects connections here"
+    );
     let Ok(Some(Ok((first, stream)))) = tokio::time::timeout(INSPECTOR_TIMEOUT, inspecting).await
     else {
         accepted.conn.set_close_reason(CloseReason::Error);
