@@ -1,4 +1,4 @@
-//! HTTP/1 connections in a drain: one program of all tests but `rarely`, which is linked once.
+//! HTTP/1 connections in a drain: one program of all tests but the race in `rarely`, which is linked once.
 #![allow(
     clippy::unwrap_used,
     reason = "in a test's helpers too a panic is a failure"
@@ -15,6 +15,7 @@ mod auto_traits;
 mod axum;
 mod bounds;
 mod drain;
+mod early;
 mod ending;
 mod hand_written;
 mod linger;
