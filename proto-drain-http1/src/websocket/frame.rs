@@ -70,7 +70,6 @@ impl FrameWalker {
     pub(crate) fn until_boundary(&self) -> usize {
         match self.head {
             0 => 0,
-            1 => 1,
             _ if self.in_head() => usize::from(self.head_length() - self.head),
             _ => usize::try_from(self.left).unwrap_or(usize::MAX),
         }
@@ -197,6 +196,27 @@ mod tests {
         for (head, ended) in [(0x01, 0), (0x89, 0), (0x00, 0), (0x80, 1)] {
             assert_eq!(walker.walk(&[head, 2, 0x81, 0x00]), ended, "{head:x}");
             assert_eq!(walker.in_message(), ended == 0, "{head:x}");
+        }
+    }
+
+    #[test]
+    fn inside_a_head_its_rest_is_certain() {
+        for (masked, extended) in [
+            (false, 0),
+            (false, 2),
+            (false, 8),
+            (true, 0),
+            (true, 2),
+            (true, 8),
+        ] {
+            let frame = frame(0x2, masked, 0, extended);
+            for at in 1..frame.len() {
+                let mut walker = FrameWalker::default();
+                walker.walk(&frame[..at]);
+                // The second byte says how long the head is.
+                let certain = if at == 1 { 1 } else { frame.len() - at };
+                assert_eq!(walker.until_boundary(), certain, "{at} of {frame:x?}");
+            }
         }
     }
 
