@@ -476,5 +476,5 @@ fn is_blank(bytes: &[u8]) -> bool {
 /// accept.
 fn ends_a_head(tail: u32) -> bool {
     let tail = tail.to_be_bytes();
-    tail == *b"\r\n\r\n" || tail.ends_with(b"\n\n") || tail.ends_with(b"\n\r\n")
+    tail.ends_with(b"\n\n") || tail.ends_with(b"\n\r\n")
 }

@@ -22,10 +22,13 @@ use tokio::time::Instant;
 type Served = Closed<Outcome<Result<(), Box<dyn Error + Send + Sync>>>>;
 
 fn serve() -> (DuplexStream, DrainTrigger, JoinHandle<Served>) {
-    serve_counted(&CloseCounters::new())
+    serve_counted(&CloseCounters::new(), true)
 }
 
-fn serve_counted(counters: &CloseCounters) -> (DuplexStream, DrainTrigger, JoinHandle<Served>) {
+fn serve_counted(
+    counters: &CloseCounters,
+    upgrades: bool,
+) -> (DuplexStream, DrainTrigger, JoinHandle<Served>) {
     let (client, server) = duplex(4096);
     let (trigger, signal) = drain_signal::channel();
     let watch = signal.watch().unwrap();
@@ -37,13 +40,15 @@ fn serve_counted(counters: &CloseCounters) -> (DuplexStream, DrainTrigger, JoinH
     let service = DrainService::new(service_fn(ok), watch.handle(), exchanges.clone());
     let served = tokio::spawn(async move {
         let builder = Builder::new(TokioExecutor::new());
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
-        let connection = Http1Connection::new(
-            CleanEnd::new(connection),
-            exchanges,
-            Http1Settings::default(),
-        );
-        drive(connection, watch).await
+        let (io, settings) = (TokioIo::new(io), Http1Settings::default());
+        if upgrades {
+            let connection = builder.serve_connection_with_upgrades(io, service);
+            let connection = CleanEnd::new(connection);
+            drive(Http1Connection::new(connection, exchanges, settings), watch).await
+        } else {
+            let connection = CleanEnd::new(builder.serve_connection(io, service));
+            drive(Http1Connection::new(connection, exchanges, settings), watch).await
+        }
     });
     (client, trigger, served)
 }
@@ -111,9 +116,26 @@ async fn an_http1_client_of_it_is_told_by_its_next_response() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_idle_auto_connection_closes_at_the_deadline_in_good_order() {
+    for upgrades in [true, false] {
+        let counters = CloseCounters::new();
+        let (mut client, trigger, served) = serve_counted(&counters, upgrades);
+        client.write_all(GET.as_bytes()).await.unwrap();
+        settle().await;
+        rig::begin(trigger);
+        let start = Instant::now();
+        assert!(rest(&mut client).await.ends_with("\r\n\r\nok"));
+        assert_eq!(start.elapsed(), DRAIN_TIME, "upgrades: {upgrades}");
+        drop(client);
+        let output = served.await.unwrap().output.and_then(Outcome::ended);
+        assert!(matches!(output, Some(Ok(()))), "upgrades: {upgrades}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancelled_auto_connection_lingers_until_its_client_has_what_was_sent() {
     let counters = CloseCounters::new();
-    let (mut client, _trigger, served) = serve_counted(&counters);
+    let (mut client, _trigger, served) = serve_counted(&counters, true);
     client.write_all(GET.as_bytes()).await.unwrap();
     settle().await;
     served.abort();
@@ -132,7 +154,7 @@ async fn a_cancelled_auto_connection_lingers_until_its_client_has_what_was_sent(
 #[tokio::test(start_paused = true)]
 async fn an_auto_connection_cancelled_while_it_sniffs_just_ends() {
     let counters = CloseCounters::new();
-    let (mut client, _trigger, served) = serve_counted(&counters);
+    let (mut client, _trigger, served) = serve_counted(&counters, true);
     client.write_all(b"P").await.unwrap();
     settle().await;
     served.abort();

@@ -195,6 +195,28 @@ async fn an_empty_line_behind_a_request_begins_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_whole_head_is_no_half_of_the_next_however_it_comes_and_whatever_its_line_ends() {
+    for end in ["\r\n\r\n", "\n\n", "\r\n\n", "\n\r\n"] {
+        let head = format!("GET / HTTP/1.1\r\nhost: a{end}");
+        for last in 1..8 {
+            let mut rig = serve_ok();
+            let (first, last) = head.split_at(head.len() - last);
+            rig.send(first).await;
+            rig.send(last).await;
+            rig.read_until("\r\n\r\nok").await;
+            assert!(!rig.exchanges.is_receiving(), "{first:?} {last:?}");
+            rig.drain().await;
+            assert_eq!(rig.rest().await, "");
+            let output = rig.end().await.0.output;
+            assert!(
+                matches!(output, Some(Outcome::Ended(Ok(())))),
+                "{first:?} {last:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn half_a_request_head_at_the_slot_is_served_with_close() {
     for first_of_the_connection in [true, false] {
         let mut rig = serve_ok();
@@ -482,6 +504,10 @@ async fn an_observer_learns_of_requests_and_idleness_with_the_body() {
     rig.send(GET).await;
     rig.read_until("\r\n\r\n").await;
     let busy = Activity::InRequest { streams: 1 };
+    assert_eq!(*rig.activities.lock().unwrap(), [busy]);
+    frames.send("half of it").unwrap();
+    rig.read_until("half of it").await;
+    settle().await;
     assert_eq!(*rig.activities.lock().unwrap(), [busy]);
     drop(frames);
     settle().await;

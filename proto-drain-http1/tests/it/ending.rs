@@ -199,7 +199,8 @@ async fn a_service_error_is_an_abort() {
     rig.send(GET).await;
     assert_eq!(rig.rest().await, "");
     let (closed, counters) = rig.end().await;
-    assert!(matches!(closed.output, Some(Outcome::Ended(Err(_)))));
+    let output = closed.output.and_then(Outcome::ended);
+    assert!(matches!(output, Some(Err(_))));
     assert_eq!(
         (closed.cause, counters.counts().aborted),
         (CloseCause::BeforeDrain, 1)

@@ -81,6 +81,33 @@ async fn the_decision_is_asked_once_per_http1_response_and_never_for_http2() {
     );
 }
 
+/// Says this when it is asked whether it is ready.
+struct Says(Poll<Result<(), &'static str>>);
+
+impl Service<Request<()>> for Says {
+    type Response = Response<String>;
+    type Error = &'static str;
+    type Future = Ready<Result<Response<String>, &'static str>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+        self.0
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        ready(Err("not asked here"))
+    }
+}
+
+#[test]
+fn a_service_is_ready_when_the_one_inside_is() {
+    let waker = std::task::Waker::noop();
+    for said in [Poll::Pending, Poll::Ready(Ok(())), Poll::Ready(Err("full"))] {
+        let mut service = DrainLayer::new(Counting::default(), Exchanges::new()).layer(Says(said));
+        let ready = service.poll_ready(&mut Context::from_waker(waker));
+        assert_eq!(ready, said);
+    }
+}
+
 #[tokio::test]
 async fn a_response_that_makes_a_tunnel_is_not_asked_about() {
     for (method, path) in [(Method::GET, "/switch"), (Method::CONNECT, "a:1")] {
