@@ -188,6 +188,31 @@ async fn a_slow_reader_that_goes_on_taking_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_close_that_goes_on_in_another_task_is_woken_there() {
+    let (io, transport, counters) = stuck(LingerSettings::default()).await;
+    let (give, mut heirs) = mpsc::unbounded_channel();
+    let mut io = io.with_spawner(move |lingering| give.send(lingering).unwrap());
+    // The owner's task is dropped at the deadline, in the middle of the flush.
+    let mut closing = task::spawn(async { io.shutdown().await });
+    assert_pending!(closing.poll());
+    drop(closing);
+    drop(io);
+    let mut lingering = task::spawn(heirs.recv().await.unwrap());
+    assert_pending!(lingering.poll());
+    {
+        let mut wakers = transport.0.lock().unwrap();
+        (wakers.is_flushed, wakers.half_closes) = (true, true);
+    }
+    transport.takes_something();
+    assert!(lingering.is_woken());
+    lingering.await;
+    assert_eq!(
+        (counters.counts().stalled, counters.counts().timed_out),
+        (0, 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_half_close_that_fails_is_an_abort() {
     let (io, transport, counters) = stuck(LingerSettings::default()).await;
     let mut io = io.with_spawner(|_| panic!("nothing more can be delivered"));

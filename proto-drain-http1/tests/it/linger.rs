@@ -1,5 +1,7 @@
 //! The transport wrapper alone: what passes through, how it closes, what its drop does.
 
+use crate::settle::settle;
+
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -84,13 +86,19 @@ async fn a_read_into_no_room_is_no_end() {
 
 #[tokio::test]
 async fn a_flush_reaches_the_transport() {
-    let (server, mut client) = duplex(64);
-    let (settings, counters) = (LingerSettings::default(), CloseCounters::new());
-    let mut server = LingerIo::new(BufStream::new(server), settings, counters);
-    server.write_all(b"response").await.unwrap();
-    assert!(client.read_u8().now_or_never().is_none(), "it is buffered");
-    server.flush().await.unwrap();
-    client.read_exact(&mut [0; 8]).await.unwrap();
+    async fn reaches<IO: AsyncWrite + Unpin>(wrap: impl FnOnce(BufStream<DuplexStream>) -> IO) {
+        let (near, mut far) = duplex(64);
+        let mut io = wrap(BufStream::new(near));
+        io.write_all(b"response").await.unwrap();
+        assert!(far.read_u8().now_or_never().is_none(), "it is buffered");
+        io.flush().await.unwrap();
+        far.read_exact(&mut [0; 8]).now_or_never().unwrap().unwrap();
+    }
+    reaches(|io| LingerIo::new(io, LingerSettings::default(), CloseCounters::new())).await;
+    reaches(WebSocketClientIo::new).await;
+    let (_trigger, signal) = drain_signal::channel();
+    let handle = signal.watch().unwrap().handle();
+    reaches(|io| WebSocketIo::new(io, handle, CloseCode::GoingAway)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,6 +256,50 @@ async fn what_comes_while_a_write_waits_is_discarded_only_if_the_response_says_s
         server.read_to_string(&mut behind).await.unwrap();
         assert_eq!(behind, if discards { "" } else { "behind" });
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_while_a_write_waits_is_discarded_up_to_the_limit() {
+    let (server, mut client) = duplex(16);
+    let settings = LingerSettings::default().with_discard_limit(10);
+    let mut server = LingerIo::new(server, settings, CloseCounters::new());
+    server.exchanges().discard_rest();
+    let mut writing = task::spawn(server.write_all(&[b'r'; 32]));
+    for came in ["behind", "rest", "kept"] {
+        assert_pending!(writing.poll());
+        client.write_all(came.as_bytes()).await.unwrap();
+    }
+    assert_pending!(writing.poll());
+    client.read_exact(&mut [0; 16]).await.unwrap();
+    assert_ready_ok!(writing.poll());
+    drop(writing);
+    client.shutdown().await.unwrap();
+    let mut kept = String::new();
+    server.read_to_string(&mut kept).await.unwrap();
+    assert_eq!(kept, "kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_ends_while_a_write_waits_is_not_waited_for_again() {
+    let (server, mut client) = duplex(16);
+    let counters = CloseCounters::new();
+    let mut server = LingerIo::new(server, LingerSettings::default(), counters.clone());
+    server.exchanges().discard_rest();
+    client.write_all(b"the last").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut writing = task::spawn(server.write_all(&[b'r'; 32]));
+    assert_pending!(writing.poll());
+    settle().await;
+    assert!(!writing.is_woken(), "there is nothing more to discard");
+    client.read_exact(&mut [0; 16]).await.unwrap();
+    assert_ready_ok!(writing.poll());
+    drop(writing);
+    let start = Instant::now();
+    server.shutdown().await.unwrap();
+    assert_eq!(
+        (start.elapsed(), counts(&counters)),
+        (Duration::ZERO, [1, 0, 0, 0])
+    );
 }
 
 #[tokio::test(start_paused = true)]

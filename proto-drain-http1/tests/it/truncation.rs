@@ -5,21 +5,23 @@ use crate::rig;
 use crate::sockets;
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Mutex;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use drain_signal::drive;
+use drain_signal::{GracefulClose, drive};
 use futures_util::FutureExt;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use proto_drain_http1::{
-    AtDeadline, CloseCounters, DrainService, Http1Connection, Http1Settings, LingerIo,
-    LingerSettings, RequestFacts,
+    AtDeadline, CloseCounters, CloseCounts, DrainService, GracefulShutdown, Http1Connection,
+    Http1Settings, LingerIo, LingerSettings, RequestFacts,
 };
 use sockets::{connection, tls_connection};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
@@ -212,26 +214,111 @@ async fn without_a_service_wrapper_a_cut_response_over_tls_ends_without_close_no
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }
 
+/// A connection whose client does not read, with a response framed by its close that is not
+/// flushed, whose last part is in the server's own buffer.
+async fn unflushed(half_closes: bool) -> (TcpStream, LingerIo<BufStream<TcpStream>>) {
+    let (mut client, server) = connection().await;
+    let io = BufStream::new(server);
+    let io = LingerIo::new(io, patient(), CloseCounters::new());
+    let mut io = io.with_tcp(|io| Some(io.get_ref()));
+    io.exchanges().frame_by_close();
+    if half_closes {
+        client.shutdown().await.unwrap();
+        assert_eq!(io.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+    // Until the client takes no more, and the buffer is full.
+    let writes = async { while io.write_all(&[0; 4096]).await.is_ok() {} };
+    assert!(writes.now_or_never().is_none());
+    (client, io)
+}
+
 #[tokio::test]
 async fn an_end_that_is_not_flushed_when_its_transport_is_dropped_ends_in_rst() {
     for half_closes in [false, true] {
-        let (mut client, server) = connection().await;
-        let io = BufStream::new(server);
-        let io = LingerIo::new(io, patient(), CloseCounters::new());
-        let mut io = io.with_tcp(|io| Some(io.get_ref()));
-        io.exchanges().frame_by_close();
-        if half_closes {
-            client.shutdown().await.unwrap();
-            assert_eq!(io.read(&mut [0; 8]).await.unwrap(), 0);
-        }
-        // Until the client, which does not read yet, takes no more, and the buffer is full.
-        let writes = async { while io.write_all(&[0; 4096]).await.is_ok() {} };
-        assert!(writes.now_or_never().is_none());
+        let (mut client, mut io) = unflushed(half_closes).await;
         // The end waits for what is in the buffer.
         assert!(io.shutdown().now_or_never().is_none());
         drop(io);
         let end = client.read_to_end(&mut Vec::new()).await;
         assert_reset(end, Cut::Drop);
+    }
+}
+
+/// A connection that ends its transport.
+struct Ends(Pin<Box<dyn Future<Output = io::Result<()>> + Send>>);
+
+impl Future for Ends {
+    type Output = io::Result<()>;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl GracefulShutdown for Ends {
+    fn graceful_shutdown(self: Pin<&mut Self>) {}
+}
+
+#[tokio::test]
+async fn an_end_that_is_not_flushed_at_a_deadline_that_cuts_ends_in_rst() {
+    let (mut client, mut io) = unflushed(false).await;
+    let exchanges = io.exchanges().clone();
+    let ends = Ends(Box::pin(async move { io.shutdown().await }));
+    let settings = Http1Settings::default().with_at_deadline(AtDeadline::Cut);
+    let mut connection = Box::pin(Http1Connection::new(ends, exchanges, settings));
+    assert!((&mut connection).now_or_never().is_none());
+    connection.as_mut().abort();
+    let end = client.read_to_end(&mut Vec::new()).await;
+    assert_reset(end, Cut::Deadline(AtDeadline::Cut));
+}
+
+/// A transport that takes what is written, and whose reads fail, as those of TLS behind a record
+/// that is not its client's.
+struct Unreadable(TcpStream);
+
+impl AsyncRead for Unreadable {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+    }
+}
+
+impl AsyncWrite for Unreadable {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_has_failed_ends_in_rst_only_if_its_response_is_cut() {
+    for is_cut in [true, false] {
+        let (mut client, server) = connection().await;
+        let counters = CloseCounters::new();
+        let io = LingerIo::new(Unreadable(server), patient(), counters.clone());
+        let io = io.with_tcp(|io| Some(&io.0));
+        let mut io = io.with_spawner(|_| panic!("nothing more comes"));
+        if is_cut {
+            io.exchanges().frame_by_close();
+        }
+        io.write_all(b"a response").await.unwrap();
+        assert!(io.read(&mut [0]).await.is_err());
+        client.read_exact(&mut [0; 10]).await.unwrap();
+        drop(io);
+        let end = client.read(&mut [0]).await;
+        assert_eq!(end.is_err(), is_cut, "{end:?}");
+        assert_eq!(counters.counts(), CloseCounts::default());
     }
 }
 

@@ -2,12 +2,13 @@
 
 use crate::settle;
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use drain_signal::{DrainEvent, DrainHandle, DrainReason, DrainTrigger};
+use futures_util::FutureExt;
 use proto_drain_http1::{CloseCode, WebSocketClientIo, WebSocketIo};
 use settle::settle;
 use tokio::io::{
@@ -154,18 +155,21 @@ async fn the_close_stands_at_the_end_of_the_frame_the_slot_falls_into() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_close_comes_whole_to_a_reader_of_single_bytes() {
-    let (far, mut server) = duplex(64);
-    let (_trigger, signal) = drain_signal::channel();
-    let watch = signal.watch().unwrap();
-    let mut far = WebSocketIo::new(far, watch.handle(), CloseCode::ServiceRestart);
-    server.write_all(&frame(0x81, 2)).await.unwrap();
-    let mut heard = vec![far.read_u8().await.unwrap()];
-    watch.start_now();
-    while let Ok(byte) = far.read_u8().await {
-        heard.push(byte);
+async fn the_close_comes_whole_to_a_reader_of_few_bytes() {
+    for room in 1..=5 {
+        let (far, mut server) = duplex(64);
+        let (_trigger, signal) = drain_signal::channel();
+        let watch = signal.watch().unwrap();
+        let mut far = WebSocketIo::new(far, watch.handle(), CloseCode::ServiceRestart);
+        server.write_all(&frame(0x81, 2)).await.unwrap();
+        let mut heard = vec![far.read_u8().await.unwrap()];
+        watch.start_now();
+        let mut few = vec![0; room];
+        while let read @ 1.. = far.read(&mut few).await.unwrap() {
+            heard.extend_from_slice(&few[..read]);
+        }
+        assert_eq!(heard, [0x81, 2, 0x88, 0x02, 0x88, 2, 0x03, 0xf4], "{room}");
     }
-    assert_eq!(heard, [0x81, 2, 0x88, 0x02, 0x88, 2, 0x03, 0xf4]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,10 +242,14 @@ async fn a_server_that_does_not_answer_keeps_the_close_back_for_half_of_the_repl
 #[tokio::test(start_paused = true)]
 async fn what_the_server_has_sent_by_then_comes_before_the_close_whether_it_ends_or_not() {
     for ends in [false, true] {
-        let (far, mut server) = duplex(4096);
+        let (far, mut server) = duplex(128 * 1024);
         let (_trigger, signal) = drain_signal::channel();
         let watch = signal.watch().unwrap();
         let mut far = WebSocketIo::new(far, watch.handle(), CloseCode::GoingAway);
+        // Long before, more than what is read from the slot on.
+        let mut before = frame(0x82, 70_000);
+        server.write_all(&before).await.unwrap();
+        far.read_exact(&mut before).await.unwrap();
         let sent = [frame(0x81, 5), frame(0x89, 0), frame(0x82, 1000)].concat();
         server.write_all(&sent).await.unwrap();
         if ends {
@@ -426,6 +434,52 @@ async fn a_client_inside_a_frame_is_not_spoken_for() {
     let mut heard = Vec::new();
     tunnel.server.read_to_end(&mut heard).await.unwrap();
     assert_eq!(heard, half);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_vectored_writes_is_followed_wherever_they_are_cut() {
+    let (data, answer) = (masked(0x81, 9), masked(0x88, 2));
+    let all = [data, answer].concat();
+    for (room, cut) in [1, 7, 64]
+        .into_iter()
+        .flat_map(|room| (0..all.len()).map(move |cut| (room, cut)))
+    {
+        let (far, mut server) = duplex(room);
+        let (_trigger, signal) = drain_signal::channel();
+        let watch = signal.watch().unwrap();
+        let mut far = WebSocketIo::new(far, watch.handle(), CloseCode::GoingAway);
+        watch.start_now();
+        let mut heard = [0; 4];
+        far.read_exact(&mut heard).await.unwrap();
+        let (start, mut written) = (Instant::now(), 0);
+        while written < all.len() {
+            let mut reading = task::spawn(far.read(&mut heard));
+            assert_pending!(reading.poll(), "{written} are no answer");
+            drop(reading);
+            let (left, right) = all.split_at(cut.max(written));
+            let bufs = [IoSlice::new(&left[written..]), IoSlice::new(right)];
+            let now = far.write_vectored(&bufs).await.unwrap();
+            assert!(now > 0);
+            let mut got = vec![0; now];
+            let read = server.read_exact(&mut got).now_or_never();
+            read.expect("it is written").unwrap();
+            assert_eq!(got, all[written..written + now]);
+            written += now;
+        }
+        assert_eq!(far.read(&mut heard).await.unwrap(), 0);
+        assert_eq!(start.elapsed(), Duration::ZERO, "room {room}, cut at {cut}");
+    }
+}
+
+#[tokio::test]
+async fn vectored_writes_to_a_client_pass_through() {
+    let (near, mut client) = duplex(64);
+    let mut near = WebSocketClientIo::new(near);
+    let bufs = [IoSlice::new(b"head"), IoSlice::new(b"payload")];
+    assert_eq!(near.write_vectored(&bufs).await.unwrap(), 11);
+    let mut heard = [0; 11];
+    client.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"headpayload");
 }
 
 /// A server that always has more to say.
