@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 /// A server connection that [`drain_signal::drive`] can lead through a drain, made by
-/// [`H2Drain::connection`].
+/// [`H2Drain::connection`](crate::H2Drain::connection).
 ///
 /// | step | what happens |
 /// | --- | --- |
