@@ -133,14 +133,13 @@ impl FrameWalker {
     /// that are whole in this chunk.
     pub(crate) fn walk_until(&mut self, chunk: &[u8], stop: impl Fn(&[u8]) -> bool) -> usize {
         let mut at = 0;
-        while at < chunk.len() {
+        loop {
             at += self.pass(&chunk[at..]);
             if at == chunk.len() || (self.at_boundary() && stop(&chunk[at..])) {
-                break;
+                return at;
             }
             at += self.walk(&chunk[at..]);
         }
-        at
     }
 
     /// How many bytes at the front of `chunk` are whole frames of which nothing need be kept:

@@ -182,7 +182,7 @@ impl Wire {
             self.decide(WireProtocol::Other);
         } else if n == expected.len() {
             self.decide(WireProtocol::Http2);
-        } else if n > 0 {
+        } else {
             self.handle.set_begun();
         }
     }

@@ -129,9 +129,6 @@ impl Wire {
                 ahead.skip(buf);
                 continue;
             }
-            if ahead.at_boundary() && !buf.is_empty() && wanted.may_be(buf) {
-                return None;
-            }
             if ahead.walk_until(buf, |rest| wanted.may_be(rest)) < buf.len() {
                 return None;
             }

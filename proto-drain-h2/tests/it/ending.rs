@@ -332,6 +332,27 @@ async fn without_a_delayed_close_the_transport_ends_with_the_last_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_close_before_the_final_goaway_waits_for_no_peer() {
+    for told in [false, true] {
+        let (client, io) = tokio::io::duplex(1 << 10);
+        let (mut io, handle) = GoawayIo::new(io, &H2Drain::default());
+        let mut client = RawClient::new(client).await;
+        let settings = frame(SETTINGS, 0, 0, &[]);
+        io.read_exact(&mut [0; CLIENT_PREFACE.len()]).await.unwrap();
+        io.write_all(&settings).await.unwrap();
+        if told {
+            handle.notice();
+            io.read_exact(&mut settings.clone()).await.unwrap();
+            assert_eq!(client.expect(GOAWAY).await.goaway_id(), NOTICE);
+        }
+        let start = Instant::now();
+        io.shutdown().await.unwrap();
+        assert_took(start.elapsed(), secs(0));
+        client.expect_end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_breaks_off_after_the_notice_is_a_good_end_and_before_it_none() {
     for (told, good) in [(true, true), (false, false)] {
         let it = pair(Server::Hyper, 1 << 16, &H2DrainSettings::default());
@@ -390,6 +411,29 @@ async fn the_goaway_precedes_the_headers_of_the_response_that_triggers_it() {
     client.send(&request(3, "/")).await;
     client.expect_ok(3).await;
     assert_took(client.expect(GOAWAY).await.at - notice.at, secs(2));
+    drop(trigger);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http_1_response_waits_for_no_goaway() {
+    let (mut client, io) = tokio::io::duplex(1 << 16);
+    let (trigger, signal) = drain_signal::channel();
+    let watch = signal.watch().unwrap();
+    let connection = H2Drain::default().connection(io, |io, parts| {
+        let handle = parts.handle().clone();
+        let service = NoticeFirst::new(service(), AlwaysClose, watch.handle(), handle);
+        hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(io), service)
+            .into_owned()
+    });
+    tokio::spawn(drain_signal::drive(connection, watch));
+    let start = Instant::now();
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("ok"), "{answer}");
+    assert_took(start.elapsed(), secs(0));
     drop(trigger);
 }
 

@@ -4,16 +4,20 @@
 use crate::support;
 
 use bytes::Bytes;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use proptest::prelude::*;
-use proto_drain_h2::{CLIENT_PREFACE, GoawayIo, H2Drain, H2DrainSettings, H2Phase};
+use proto_drain_h2::{CLIENT_PREFACE, GoawayHandle, GoawayIo, H2Drain, H2DrainSettings, H2Phase};
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use support::*;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, DuplexStream, ReadBuf,
+};
 
 /// Sends `upstream` through the reads and `downstream` through the (vectored) writes of a wrapper,
 /// in chunks.
@@ -68,6 +72,23 @@ proptest! {
         let (up, down) = runtime.block_on(pass(&upstream, &downstream, &chunks));
         prop_assert_eq!(up, upstream);
         prop_assert_eq!(down, downstream);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_a_body_ends_with_its_headers() {
+    for server in [Server::Hyper, Server::Auto, Server::AutoUpgradeable] {
+        let (client, io) = tokio::io::duplex(1 << 16);
+        let (_trigger, signal) = drain_signal::channel();
+        let empty = service_fn(|_request| async {
+            Ok::<_, Infallible>(http::Response::new(http_body_util::Empty::<Bytes>::new()))
+        });
+        let settings = H2DrainSettings::default();
+        serve_with(server, empty, io, &settings, signal.watch().unwrap());
+        let mut client = RawClient::new(client).await;
+        client.send(&request(1, "/")).await;
+        let head = client.expect(HEADERS).await;
+        assert_eq!(head.flags & 1, 1, "{server:?}: {head:?}");
     }
 }
 
@@ -211,7 +232,10 @@ fn any_units() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 /// What can be read without waiting.
-async fn read_now(io: &mut GoawayIo<DuplexStream>, room: usize) -> Vec<u8> {
+async fn read_now<IO>(io: &mut GoawayIo<IO>, room: usize) -> Vec<u8>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
     let mut bytes = vec![0; room];
     let n = poll_fn(|cx| {
         let mut buf = ReadBuf::new(&mut bytes);
@@ -404,6 +428,70 @@ async fn an_h2_client_loses_no_request_over_a_drain() {
         }
         connection.await.unwrap().unwrap();
         assert_eq!(ended.await.unwrap().output, Some(Ok(())), "{server:?}");
+    }
+}
+
+/// A transport on which preface and SETTINGS have passed.
+async fn begun<IO>(over: fn(DuplexStream) -> IO) -> (DuplexStream, GoawayIo<IO>, GoawayHandle)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut client, io) = tokio::io::duplex(1 << 10);
+    let (mut io, handle) = GoawayIo::new(over(io), &H2Drain::default());
+    client.write_all(CLIENT_PREFACE).await.unwrap();
+    io.read_exact(&mut [0; CLIENT_PREFACE.len()]).await.unwrap();
+    let mut settings = frame(SETTINGS, 0, 0, &[]);
+    io.write_all(&settings).await.unwrap();
+    io.flush().await.unwrap();
+    client.read_exact(&mut settings).await.unwrap();
+    (client, io, handle)
+}
+
+#[tokio::test]
+async fn a_transport_that_keeps_what_is_written_is_flushed_behind_the_notice() {
+    let (mut client, mut io, handle) = begun(BufWriter::new).await;
+    handle.notice();
+    assert_eq!(read_now(&mut io, 1).await, b"");
+    let mut told = Vec::new();
+    drop(tokio_test::task::spawn(client.read_buf(&mut told)).poll());
+    assert_eq!(
+        told,
+        frame(GOAWAY, 0, 0, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0])
+    );
+}
+
+#[tokio::test]
+async fn a_window_update_reaches_the_codec_at_once_until_it_asks_for_its_acknowledgement() {
+    let (mut client, mut io, handle) = begun(|io| io).await;
+    let update = frame(WINDOW_UPDATE, 0, 1, &[0, 1, 0, 0]);
+    let announced = frame(GOAWAY, 0, 0, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+    handle.notice();
+    assert_eq!(read_now(&mut io, 1).await, b"");
+    for behind in ["the notice", "the gap", "the announcement"] {
+        match behind {
+            "the gap" => handle.finish(),
+            "the announcement" => io.write_all(&announced).await.unwrap(),
+            _ => {}
+        }
+        client.write_all(&update).await.unwrap();
+        assert_eq!(read_now(&mut io, 64).await, update, "behind {behind}");
+    }
+}
+
+#[tokio::test]
+async fn a_frame_in_two_buffers_is_written_as_one() {
+    let (mut client, mut io, handle) = begun(|io| io).await;
+    let mut data = frame(DATA, 0, 1, b"some data");
+    for told in [false, true] {
+        if told {
+            handle.notice();
+            assert_eq!(read_now(&mut io, 1).await, b"");
+            client.read_exact(&mut [0; 17]).await.unwrap();
+        }
+        let (head, payload) = data.split_at(9);
+        let bufs = [IoSlice::new(head), IoSlice::new(payload)];
+        assert_eq!(io.write_vectored(&bufs).await.unwrap(), data.len());
+        client.read_exact(&mut data).await.unwrap();
     }
 }
 
