@@ -97,3 +97,14 @@ impl Default for CopyOptions {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_64_kib_by_default_and_at_most() {
+        let largest = CopyOptions::new().with_chunk(usize::MAX).chunk;
+        assert_eq!([CopyOptions::new().chunk, largest], [64 << 10; 2]);
+    }
+}

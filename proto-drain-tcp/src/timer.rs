@@ -30,3 +30,15 @@ pub(crate) fn later(from: Instant, wait: Duration) -> Instant {
     const AGES: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
     from + wait.min(AGES)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_longest_wait_is_thirty_years() {
+        let now = Instant::now();
+        let years = Duration::from_secs(30 * 365 * 24 * 3600);
+        assert_eq!(later(now, Duration::MAX), now + years);
+    }
+}
