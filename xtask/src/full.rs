@@ -135,6 +135,9 @@ pub(crate) fn mutants(sh: &Shell) -> Result<Outcome> {
     // The copy that is changed finds the libraries built.
     let built = root().join("target/mutants/built");
     let _built = sh.push_env("CARGO_TARGET_DIR", built);
+    // All mutants of a share are played in one copy: a case that one of them failed is not to be
+    // played with the next.
+    let _kept = sh.push_env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1");
     let command = cmd!(
         sh,
         "{cargo} mutants {packages...} --all-features --baseline=skip --timeout=120 --output=target/mutants --no-shuffle --shard={share} -- --lib --test it"
