@@ -238,7 +238,7 @@ async fn an_upload_within_the_windows_does_not_destroy_the_last_response() {
     let (mut client, served) = sockets().await;
     let settings = H2DrainSettings::default()
         .with_drain_timeout(millis(50))
-        .with_delayed_close_timeout(secs(1));
+        .with_delayed_close_timeout(secs(30));
     let (trigger, signal) = drain_signal::channel();
     // Answers without a look at the upload.
     let service = hyper::service::service_fn(|_request| async {
@@ -273,6 +273,8 @@ async fn an_upload_within_the_windows_does_not_destroy_the_last_response() {
             .unwrap();
         tokio::time::sleep(millis(2)).await;
     }
+    // The delayed close is over with this.
+    client.shutdown().await.unwrap();
     ended.await.unwrap();
     let mut got = 0;
     while let Some(frame) = Frame::read(&mut client).await {

@@ -3,10 +3,11 @@
 
 use crate::support;
 
-use drain_signal::drive;
+use drain_signal::{CloseSteps, drive};
 use proto_drain_tcp::{
     CloseMode, CopyError, CopyOptions, CopyReport, DrainCopy, Ended, Side, reset_on_drop,
 };
+use socket2::SockRef;
 use std::{
     io,
     pin::Pin,
@@ -17,7 +18,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use support::{begin, connection, drain, read_all, reset};
+use support::{begin_with, connection, drain, read_all, reset};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
@@ -193,13 +194,22 @@ async fn a_side_that_is_too_slow_for_the_deadline_reads_rst_and_not_fin() {
     for client_is_slow in [true, false] {
         let (mut client, near) = connection().await;
         let (far, mut upstream) = connection().await;
+        // Few chunks fill them, and without such small segments that the copy has a quiet moment.
+        for (one, other) in [(&client, &near), (&far, &upstream)] {
+            for socket in [SockRef::from(one), SockRef::from(other)] {
+                socket.set_send_buffer_size(64 * 1024).unwrap();
+                socket.set_recv_buffer_size(64 * 1024).unwrap();
+            }
+        }
         let (trigger, signal) = drain();
         let watch = signal.watch().unwrap();
         let ending = tokio::spawn(async move {
             let closed = drive(DrainCopy::new(near, far), watch).await;
             closed.output.expect("a report")
         });
-        begin(trigger, Duration::from_millis(300));
+        // The copy ends by itself after half of it: a machine may be late by the other half.
+        let steps = CloseSteps::default().with_drop_after(Duration::from_secs(3));
+        begin_with(trigger, Duration::from_millis(300), steps);
         match client_is_slow {
             true => is_too_slow(&mut client, upstream, ending).await,
             false => is_too_slow(&mut upstream, client, ending).await,

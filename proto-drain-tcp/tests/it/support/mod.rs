@@ -1,7 +1,7 @@
 //! A drain on tokio's paused clock, and small peers.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use drain_signal::{DrainEvent, DrainReason, DrainSignal, DrainStrategy, DrainTrigger};
+use drain_signal::{CloseSteps, DrainEvent, DrainReason, DrainSignal, DrainStrategy, DrainTrigger};
 use socket2::SockRef;
 use std::time::Duration;
 use tokio::{
@@ -17,9 +17,19 @@ pub(crate) fn drain() -> (DrainTrigger, DrainSignal) {
 
 /// Begins a drain that tells everyone at once, and paces it from a task of its own.
 pub(crate) fn begin(trigger: DrainTrigger, drain_time: Duration) -> Instant {
+    begin_with(trigger, drain_time, CloseSteps::default())
+}
+
+/// The same with close steps of its own.
+pub(crate) fn begin_with(
+    trigger: DrainTrigger,
+    drain_time: Duration,
+    steps: CloseSteps,
+) -> Instant {
     let start = Instant::now();
     let event = DrainEvent::new(start.into_std(), drain_time, DrainReason::ListenerModify)
-        .with_strategy(DrainStrategy::Immediate);
+        .with_strategy(DrainStrategy::Immediate)
+        .with_close_steps(steps);
     let draining = trigger.start(event);
     tokio::spawn(async move {
         loop {
