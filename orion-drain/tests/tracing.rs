@@ -555,3 +555,65 @@ async fn a_connection_has_the_names_that_its_host_gives() {
         ("own", "7")
     );
 }
+
+/// Notes the span that it is dropped in.
+struct DroppedIn(Arc<Mutex<Vec<Option<&'static str>>>>);
+
+impl Drop for DroppedIn {
+    fn drop(&mut self) {
+        let span = tracing::Span::current().metadata().map(|span| span.name());
+        self.0.lock().expect("spans").push(span);
+    }
+}
+
+#[tokio::test]
+async fn a_request_goes_in_the_span_of_its_connection_however_that_ends() {
+    let _heard = tracing::subscriber::set_default(tracing_subscriber::registry());
+    for is_cut in [true, false] {
+        let root = DrainManager::root(DrainSettings::default());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback");
+        let address = listener.local_addr().expect("it is bound");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut client, (accepted, _)) =
+            (client.expect("it listens"), accepted.expect("a client"));
+        let guard = ConnTracker::new().group("in", 1).open(Peer::Unknown);
+        let connection = Connection::new(&root, root.watch().expect("nothing drains"), guard);
+        let spans = Arc::default();
+        let (began, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let guard = Arc::clone(&spans);
+        let service = service_fn(move |_: Request<ReceivedBody>| {
+            let guard = DroppedIn(Arc::clone(&guard));
+            began.send(()).expect("the test waits");
+            // A response without an end.
+            let frames = futures_util::stream::unfold(guard, async |guard| {
+                tokio::task::yield_now().await;
+                let frame = hyper::body::Frame::data(Bytes::from_static(b"more"));
+                Some((Ok::<_, Infallible>(frame), guard))
+            });
+            let response = Response::new(http_body_util::StreamBody::new(frames));
+            async { Ok::<_, Infallible>(response) }
+        });
+        let server = HttpServer::default();
+        let task = tokio::spawn(async move {
+            drop(serve_http(accepted, service, connection, &server).await);
+        });
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .expect("it is open");
+        begun.recv().await.expect("a request");
+        if is_cut {
+            drop(client);
+        } else {
+            task.abort();
+        }
+        drop(task.await);
+        assert_eq!(
+            *spans.lock().expect("spans"),
+            [Some("connection")],
+            "{is_cut}"
+        );
+    }
+}

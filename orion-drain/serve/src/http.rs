@@ -86,27 +86,57 @@ where
         fixed => fixed,
     };
     let ending = Ending::new(&server.as_ref().requests, &connection);
-    let mut served = transport(io, &connection, server.as_ref(), &ending, |io, parts| {
+    let served = transport(io, &connection, server.as_ref(), &ending, |io, parts| {
         let service = self::service(service, &connection, &ending, parts);
         server.as_ref().builders.serve(codec, io, service)
     });
+    let mut held = Held {
+        served: Some(served),
+        connection,
+    };
     // Every connection has this future, which keeps what it captures for its whole life: so the
     // connection is made before, and stays there. No `async fn`: that keeps its arguments twice.
     async move {
-        let led = led(Pin::new(&mut served), &connection, server.as_ref(), &ending);
-        let closed = connection
-            .trace()
-            .around(drive_held(led, connection.drain()))
-            .await;
-        drop(served);
+        let Held { served, connection } = &mut held;
+        let connection = &*connection;
+        let closed = match served {
+            Some(served) => {
+                let led = led(Pin::new(served), connection, server.as_ref(), &ending);
+                let driven = drive_held(led, connection.drain());
+                connection.trace().around(driven).await
+            }
+            None => unreachable!("it is let go behind this"),
+        };
+        held.let_go();
+        let connection = &held.connection;
         let closed = match ending.tunnel() {
             // Boxed: few connections become one.
-            Some(tunnel) => Box::pin(led_as_tunnel(tunnel, &connection, closed)).await,
+            Some(tunnel) => Box::pin(led_as_tunnel(tunnel, connection, closed)).await,
             None => closed,
         };
         connection.ended(closed.cause, matches!(closed.output, Some(Err(_))));
         server.as_ref().count_closes();
         closed
+    }
+}
+
+/// What is served, with its connection: whenever it goes, it goes in the connection's span.
+struct Held<C> {
+    /// Until it has ended.
+    served: Option<C>,
+    connection: Connection,
+}
+
+impl<C> Held<C> {
+    fn let_go(&mut self) {
+        let served = self.served.take();
+        self.connection.trace().inside(|| drop(served));
+    }
+}
+
+impl<C> Drop for Held<C> {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 

@@ -154,6 +154,11 @@ impl ConnTrace {
             .in_scope(step)
     }
 
+    /// Does this in the connection's span.
+    pub fn inside<T>(&self, does: impl FnOnce() -> T) -> T {
+        self.connection.in_scope(does)
+    }
+
     /// Serves the connection in its span. Dropping the returned future drops `future`.
     pub fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         future.instrument(self.connection.clone())

@@ -40,6 +40,11 @@ impl ConnTrace {
         step()
     }
 
+    /// Does this in the connection's span.
+    pub fn inside<T>(&self, does: impl FnOnce() -> T) -> T {
+        does()
+    }
+
     /// Serves the connection in its span.
     pub const fn around<F>(&self, future: F) -> F {
         future
