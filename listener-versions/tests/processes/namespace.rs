@@ -111,6 +111,19 @@ impl ListenerConfig for Config {
     }
 }
 
+/// Listeners whose connections are served by this.
+fn listeners<F>(serve: fn(Accepted<Config>) -> F) -> Listeners<Config>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let root = DrainManager::root(DrainSettings::default());
+    let (listeners, driver) =
+        Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
+    tokio::spawn(driver);
+    tokio::spawn(listeners.worker().run_each(serve));
+    listeners
+}
+
 fn ask(address: SocketAddr) -> io::Result<u8> {
     let mut byte = [0];
     TcpStream::connect(address)?.read_exact(&mut byte)?;
@@ -129,11 +142,7 @@ async fn a_socket_of_another_network_namespace_is_served_by_every_version() {
         return;
     };
     let namespace = Arc::new(namespace);
-    let root = DrainManager::root(DrainSettings::default());
-    let (listeners, driver) =
-        Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
-    tokio::spawn(driver);
-    tokio::spawn(listeners.worker().run_each(serve));
+    let listeners = listeners(serve);
     let address = free();
     let at = address.as_socket().expect("TCP");
     for content in 1..3 {
@@ -170,11 +179,7 @@ async fn a_redirected_connection_tells_where_its_client_wanted_to_go() {
         return;
     };
     let namespace = Arc::new(namespace);
-    let root = DrainManager::root(DrainSettings::default());
-    let (listeners, driver) =
-        Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
-    tokio::spawn(driver);
-    tokio::spawn(listeners.worker().run_each(tell_original));
+    let listeners = listeners(tell_original);
     let both = [
         // Where it listens, what is redirected there, and what comes straight.
         (
