@@ -4,8 +4,8 @@ use std::fmt::Debug;
 
 /// Counts what happens to the HTTP connections of a server.
 ///
-/// Each method is called once for each event, by the task of the connection (an open one by the
-/// caller of [`serve_http`](crate::serve_http)): it must not block. `()` counts nothing.
+/// Each method is called once for each event and must not block: `connection_opened` in the call of
+/// [`serve_http`](crate::serve_http), the others by the task of the connection. `()` counts nothing.
 pub trait HttpCounts: Debug + Send + Sync + 'static {
     /// A connection is open.
     fn connection_opened(&self) {}
